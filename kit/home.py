@@ -77,7 +77,9 @@ def writing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with explained(path):
-            with part.open(mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "") as file:
+            with part.open(
+                mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else ""
+            ) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

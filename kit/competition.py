@@ -1,0 +1,312 @@
+"""A competition: the question. One folder, `competitions/<slug>/`, read once into a frozen `Competition`."""
+
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from kit.config import Recipe, Strict, checked, read_recipe, read_toml
+from kit.errors import CompetitionError, ConfigError, did_you_mean
+from kit.metrics import METRICS
+
+ADAPTER_FUNCTIONS = ("materialise", "label_of", "train_samples", "test_samples", "submission_rows")
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile(Strict):
+    """One file that a source set is made of."""
+
+    path: str = ""  # where a mirror keeps it, e.g. "oxford-pets/pets-test.tar"; default: the end of `url`
+    url: str = ""  # public address; empty: it is only had from a mirror
+    sha256: str = ""
+    md5: str = ""  # where the publisher gives only that
+    num_bytes: int = 0  # 0: not stated
+    unpack: bool = False  # an archive whose members go into the data folder
+    save_as: str = ""  # name inside the data folder of a file that is not unpacked; default: its name
+
+    @property
+    def name(self) -> str:
+        """The file's name in the downloads folder."""
+        return (self.path or self.url).rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSet(Strict):
+    """The files that make the data, in one of the ways they can be had."""
+
+    files: tuple[SourceFile, ...] = ()
+    kaggle: str = ""  # a Kaggle competition whose files are downloaded with the user's own account
+    complete: bool = True  # False: some of the images are missing, and results are of another protocol
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRule(Strict):
+    """How an image gets its label."""
+
+    rule: Literal["folder", "regex", "csv", "function", "adapter"]
+    images: str = "**/*"  # which files are images: a glob below the data folder
+    pattern: str = ""  # regex: matched against the path below the data folder; needs a group named `label`
+    file: str = ""  # csv: the file below the data folder
+    id_column: str = "id"  # csv: names the image
+    label_column: str = "label"  # csv
+    folder: str = ""  # csv: goes before the name
+    suffix: str = ""  # csv: goes behind the name
+    delimiter: str = ","  # csv
+    rename: Mapping[str, str] = field(default_factory=dict)  # label as found -> class name
+    group_pattern: str = ""  # regex with a group named `group`: images that must stay in one fold
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRule(Strict):
+    """How the publisher's own split is read."""
+
+    by: Literal["lists", "folders", "csv"]
+    train: str = ""  # lists: file, first word of a row is an image id; folders: folder name; csv: value
+    test: str = ""
+    file: str = ""  # csv
+    id_column: str = "id"  # csv
+    split_column: str = "split"  # csv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol(Strict):
+    """What is trained on, what is tested on, and how it is scored."""
+
+    description: str
+    training_pool: str  # identity of the training images, as in the baselines
+    train: str
+    test_images: str  # identity of the scored images, as in the baselines; "out-of-fold" where there is no test
+    test: str
+    num_test: int | None  # None: differs by draw
+    metric: str
+    split: Literal["official", "random", "none"] = "official"
+    test_share: float = 0.2  # of a random split
+    extra_inputs: str = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown metric."""
+        if self.metric not in METRICS:
+            raise ConfigError(
+                f"unknown metric {self.metric!r}.{did_you_mean(self.metric, list(METRICS))} "
+                f"Known: {', '.join(METRICS)}."
+            )
+        if not 0 < self.test_share < 1:
+            raise ConfigError(f"test_share must be between 0 and 1, got {self.test_share}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionRule(Strict):
+    """The columns of the file that is handed in."""
+
+    id_column: str = "id"
+    values: Literal["label", "probabilities", "probability_of"] = "label"
+    label_column: str = "label"  # the one value column of "label" and "probability_of"
+    of_class: str = ""  # probability_of: whose
+    sample: str = ""  # the sample submission below the data folder: its ids, in its order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Competition(Strict):
+    """The question: everything about a data set that is not in its images."""
+
+    slug: str
+    folder: Path
+    title: str
+    homepage: str
+    licence: str
+    citation: str
+    task: Literal["single-label"] = "single-label"
+    metric: str
+    classes: tuple[str, ...]
+    sources: Mapping[str, SourceSet]
+    labels: LabelRule
+    protocols: Mapping[str, Protocol]
+    default_protocol: str
+    default_source: str = ""
+    default_recipe: str = "baseline"
+    submission: SubmissionRule = SubmissionRule()
+    official_split: SplitRule | None = None
+    test_files: str = ""  # glob of unlabelled test images below the data folder
+    more_labels: Mapping[str, LabelRule] = field(default_factory=dict)  # other ways to the same labels, by name
+    baselines: str = ""  # id of the data set in leaderboard/baselines; default: the slug
+    kaggle: str = ""  # slug on Kaggle where it differs
+
+    @property
+    def baselines_id(self) -> str:
+        """The data set's id in `leaderboard/baselines`."""
+        return self.baselines or self.slug
+
+    @property
+    def metric_sign(self) -> int:
+        """1 where a greater score is better, else -1."""
+        return 1 if METRICS[self.metric].greater_is_better else -1
+
+    def protocol(self, name: str | None = None) -> Protocol:
+        """Return the protocol `name`, or the default one."""
+        name = name or self.default_protocol
+        if name not in self.protocols:
+            raise CompetitionError(
+                f"{self.slug} has no protocol {name!r}.{did_you_mean(name, list(self.protocols))} "
+                f"It has: {', '.join(self.protocols)}."
+            )
+        return self.protocols[name]
+
+    def source(self, name: str | None = None) -> SourceSet:
+        """Return the source set `name`, or the default one."""
+        name = self.source_name(name)
+        if name not in self.sources:
+            raise CompetitionError(
+                f"{self.slug} has no source {name!r}.{did_you_mean(name, list(self.sources))} "
+                f"It has: {', '.join(self.sources)}."
+            )
+        return self.sources[name]
+
+    def source_name(self, name: str | None = None) -> str:
+        """Return `name`, or the default source's: the one declared, else the first."""
+        return name or self.default_source or next(iter(self.sources))
+
+    def label_rule(self, name: str | None = None) -> LabelRule:
+        """Return the label rule `name` out of `more_labels`, or the main one."""
+        if name is None:
+            return self.labels
+        if name not in self.more_labels:
+            raise CompetitionError(
+                f"{self.slug} has no label rule {name!r}. It has: {', '.join(self.more_labels) or 'one only'}."
+            )
+        return self.more_labels[name]
+
+    def recipe(self, name: str | None = None, *, overrides: tuple[str, ...] = ()) -> Recipe:
+        """Read the recipe `name` of this competition (or a TOML file's path), with overrides laid over it."""
+        name = name or self.default_recipe
+        if name.endswith(".toml"):
+            return read_recipe(Path(name), overrides=overrides)
+        path = self.folder / "recipes" / f"{name}.toml"
+        if not path.is_file():
+            there = sorted(p.stem for p in path.parent.glob("*.toml"))
+            raise CompetitionError(
+                f"{self.slug} has no recipe {name!r}.{did_you_mean(name, there)} "
+                f"It has: {', '.join(there) or 'none'}; or give the path of a .toml file."
+            )
+        return read_recipe(path, overrides=overrides)
+
+    def adapter(self) -> ModuleType | None:
+        """Import the competition's `adapter.py`, if it has one."""
+        path = self.folder / "adapter.py"
+        if not path.is_file():
+            return None
+        spec = importlib.util.spec_from_file_location(f"kit_adapter_{self.slug}", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def adapter_function(self, name: str) -> Callable[..., Any] | None:
+        """Return a function of the adapter, or None where the adapter does not define it."""
+        assert name in ADAPTER_FUNCTIONS
+        module = self.adapter()
+        function: Callable[..., Any] | None = getattr(module, name, None) if module else None
+        return function
+
+
+def package_folder(name: str) -> Path:
+    """Return `competitions` or `leaderboard`: beside the package in a checkout, inside it when installed."""
+    here = Path(__file__).resolve().parent
+    installed = here / f"_{name}"
+    return installed if installed.is_dir() else here.parent / name
+
+
+def competition_folders() -> dict[str, Path]:
+    """Return slug -> folder: from KIT_COMPETITIONS, ./competitions and the kit itself; the first one found wins."""
+    roots = [Path(p) for p in os.environ.get("KIT_COMPETITIONS", "").split(os.pathsep) if p]
+    roots += [Path("competitions"), package_folder("competitions")]
+    found: dict[str, Path] = {}
+    for root in roots:
+        for path in sorted(root.glob("*/competition.toml")):
+            found.setdefault(path.parent.name, path.parent.resolve())
+    return found
+
+
+def load_competition(slug: str) -> Competition:
+    """Read the competition `slug`.
+
+    Raises:
+        CompetitionError: no such folder, or a key that is missing, unknown or wrong; names file and key.
+    """
+    folders = competition_folders()
+    if slug not in folders:
+        raise CompetitionError(
+            f"There is no competition {slug!r}.{did_you_mean(slug, list(folders))} Known: {', '.join(folders)}. "
+            "A competition is a folder with a competition.toml in ./competitions, or in a folder that "
+            "KIT_COMPETITIONS names."
+        )
+    return read_competition(folders[slug])
+
+
+def read_competition(folder: Path) -> Competition:
+    """Read and check one competition folder; see `load_competition`."""
+    path = folder / "competition.toml"
+    data = read_toml(path)
+    for key in ("slug", "folder"):
+        if key in data:
+            raise CompetitionError(f"{path}: remove the key {key!r}. The slug is the folder's name.")
+    if not _SLUG.fullmatch(folder.name):
+        raise CompetitionError(
+            f"{folder}: a competition's folder is named in small letters, digits, - and _, got {folder.name!r}."
+        )
+    try:
+        found: Competition = checked(
+            Competition,
+            {**data, "slug": folder.name, "folder": folder},
+            where=str(path),
+            error_kind=CompetitionError,
+        )
+    except ConfigError as error:
+        raise CompetitionError(f"{path}: {error}") from error
+    _refuse_contradictions(found, path)
+    return found
+
+
+def _refuse_contradictions(found: Competition, path: Path) -> None:
+    def refuse(what: str) -> None:
+        raise CompetitionError(f"{path}: {what}")
+
+    if found.metric not in METRICS:
+        hint = did_you_mean(found.metric, list(METRICS))
+        refuse(f"metric: unknown metric {found.metric!r}.{hint} Known: {', '.join(METRICS)}.")
+    if len(found.classes) < 2:
+        refuse(f"classes: a classification needs at least 2 classes, got {list(found.classes)}.")
+    if doubled := sorted({c for c in found.classes if found.classes.count(c) > 1}):
+        refuse(f"classes: {doubled} stand there more than once.")
+    if not found.sources:
+        refuse("sources: at least one source set is needed, e.g. [sources.official].")
+    if found.default_protocol not in found.protocols:
+        refuse(f"default_protocol: {found.default_protocol!r} is not among {', '.join(found.protocols)}.")
+    if found.default_source and found.default_source not in found.sources:
+        refuse(f"default_source: {found.default_source!r} is not among {', '.join(found.sources)}.")
+    if found.submission.values == "probability_of" and found.submission.of_class not in found.classes:
+        refuse(f"submission.of_class: {found.submission.of_class!r} is not among the classes.")
+    for name, protocol in found.protocols.items():
+        if protocol.split == "official" and found.official_split is None and not found.test_files:
+            refuse(f"protocols.{name}: split = 'official' needs an [official_split] table or test_files.")
+    for name, rule in {
+        "labels": found.labels,
+        **{f"more_labels.{k}": v for k, v in found.more_labels.items()},
+    }.items():
+        for key in ("pattern", "group_pattern"):
+            try:
+                compiled = re.compile(getattr(rule, key))
+            except re.error as error:
+                raise CompetitionError(f"{path}: {name}.{key} is not a regular expression: {error}.") from error
+            needed = "label" if key == "pattern" else "group"
+            if getattr(rule, key) and needed not in compiled.groupindex:
+                refuse(f"{name}.{key}: needs a group named {needed!r}, as in (?P<{needed}>...).")
+        if rule.rule == "regex" and not rule.pattern:
+            refuse(f"{name}.pattern: the rule 'regex' needs it.")
+        if rule.rule == "csv" and not rule.file:
+            refuse(f"{name}.file: the rule 'csv' needs it.")

@@ -1,0 +1,216 @@
+"""The recipe: how we train. A TOML file, read once into frozen dataclasses; after that line it is data."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from kit.errors import ConfigError, did_you_mean
+
+
+class Strict:
+    """Keys that no field has are refused when a file is read."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic reads it as a plain dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Strict):
+    """The network: a timm name with its tag where it has one, and where its weights come from."""
+
+    name: str = "resnet18"  # any timm classification model, e.g. "resnet50.a1_in1k"
+    weights: str = "auto"  # "auto" (KIT_WEIGHTS, then an installed package, then the hub), "hub", "none", or a path
+    pretraining_group: str = ""  # only for a weight file of your own: none, imagenet-1k, imagenet-21k, web-or-private
+    drop_rate: float = 0.0  # dropout before the classifier, in [0, 1)
+    drop_path_rate: float = 0.0  # stochastic depth, in [0, 1); 0 keeps the network's own default
+
+    def __post_init__(self) -> None:
+        """Refuse rates outside [0, 1)."""
+        _between("model.drop_rate", self.drop_rate, 0, 0.99)
+        _between("model.drop_path_rate", self.drop_path_rate, 0, 0.99)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig(Strict):
+    """Sizes, in pixels."""
+
+    image_size: int = 224  # side of the square the network sees
+    store_size: int = 256  # shorter side of the images in the pack; larger images are reduced to it
+    test_crop: float = 0.0  # share of the shorter side that evaluation sees, in (0, 1]; 0 = the network's own
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no network takes."""
+        _between("input.image_size", self.image_size, 8, 2048)
+        _between("input.store_size", self.store_size, 8, 4096)
+        _between("input.test_crop", self.test_crop, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig(Strict):
+    """Random changes of a training image; each draw depends on (seed, epoch, image id) alone."""
+
+    smallest_crop: float = 0.35  # share of the image's area that the smallest random crop keeps, in (0, 1]
+    widest_aspect: float = 1.33  # crops have a width:height between 1/widest_aspect and widest_aspect
+    mirror: bool = True  # flip left-right with probability 1/2; digits and letters must not be
+    rotate_degrees: float = 0.0  # uniform in [-rotate_degrees, rotate_degrees]
+    brightness: float = 0.2  # relative change, uniform in [-brightness, brightness]
+    contrast: float = 0.2  # relative change, uniform in [-contrast, contrast]
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that mean nothing."""
+        _between("augment.smallest_crop", self.smallest_crop, 0.01, 1)
+        _between("augment.widest_aspect", self.widest_aspect, 1, 4)
+        _between("augment.rotate_degrees", self.rotate_degrees, 0, 180)
+        _between("augment.brightness", self.brightness, 0, 1)
+        _between("augment.contrast", self.contrast, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig(Strict):
+    """Two stages, as in fast.ai's first lesson: the head on a frozen body, then everything; one cycle each."""
+
+    frozen_epochs: int = 4  # epochs in which only the new head learns
+    frozen_lr: float = 3e-3  # peak learning rate of the head in the first stage
+    epochs: int = 4  # epochs in which every layer learns
+    lr: float = 1e-3  # peak learning rate of the head in the second stage
+    lr_spread: float = 100.0  # the stem learns at lr / lr_spread; stages between are spaced geometrically
+    batch_size: int = 32  # images per optimizer step
+    weight_decay: float = 0.05  # decoupled; applied to matrices, not to biases or norms
+    warmup_share: float = 0.25  # share of a stage's steps in which the learning rate rises
+    label_smoothing: float = 0.1  # share of the target spread over all classes, in [0, 1)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        _between("schedule.frozen_epochs", self.frozen_epochs, 0, 10_000)
+        _between("schedule.epochs", self.epochs, 0, 10_000)
+        _between("schedule.lr", self.lr, 1e-9, 100)
+        _between("schedule.frozen_lr", self.frozen_lr, 1e-9, 100)
+        _between("schedule.lr_spread", self.lr_spread, 1, 1e6)
+        _between("schedule.batch_size", self.batch_size, 1, 1_000_000)
+        _between("schedule.weight_decay", self.weight_decay, 0, 10)
+        _between("schedule.warmup_share", self.warmup_share, 0, 0.9)
+        _between("schedule.label_smoothing", self.label_smoothing, 0, 0.99)
+        if self.frozen_epochs + self.epochs == 0:
+            raise ConfigError("schedule.frozen_epochs and schedule.epochs are both 0: nothing would be trained.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Strict):
+    """How we train, whole. Equal recipes on equal data with equal seeds give equal numbers on a CPU."""
+
+    name: str = "baseline"  # the file's name, for people
+    seed: int = 1  # of folds, weights of the new head, order of images, augmentation
+    num_folds: int = 5  # 0: no folds, one model trained on the whole training list
+    device: str = "auto"  # "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps"
+    deterministic: bool = True  # deterministic kernels on a GPU too (on a CPU they are)
+    model: ModelConfig = ModelConfig()
+    input: InputConfig = InputConfig()
+    augment: AugmentConfig = AugmentConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse one fold: it has nothing to train on."""
+        _between("seed", self.seed, 0, 2**31 - 1)
+        if self.num_folds == 1 or not 0 <= self.num_folds <= 1000:
+            raise ConfigError(
+                f"num_folds must be 0 (one model on all training images) or from 2 to 1000, got {self.num_folds}."
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the recipe as nested plain values, the form in which records keep it."""
+        return asdict(self)
+
+
+def _between(key: str, value: float, lowest: float, highest: float) -> None:
+    if not lowest <= value <= highest:
+        raise ConfigError(f"{key} must be between {lowest:g} and {highest:g}, got {value!r}.")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; one that cannot be read or parsed is a `ConfigError` naming file and place."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}. https://toml.io shows the syntax.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
+
+
+def read_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and lay `overrides` ("schedule.lr=1e-3", values as in TOML) over it.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a value out of range; names file and key.
+    """
+    return recipe_from_dict({"name": path.stem, **read_toml(path)}, overrides=overrides, where=str(path))
+
+
+def recipe_from_dict(data: Mapping[str, Any], *, overrides: Sequence[str] = (), where: str = "the recipe") -> Recipe:
+    """Build a checked `Recipe` from nested plain values; see `read_recipe`."""
+    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+    for override in overrides:
+        _lay_over(merged, override)
+    recipe: Recipe = checked(Recipe, merged, where=where)
+    return recipe
+
+
+def _lay_over(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override!r} is not of the form key=value. Example: --set schedule.epochs=8.")
+    *tables, last = key.strip().split(".")
+    known: Any = Recipe()
+    for name in (*tables, last):
+        names = [field.name for field in fields(known)] if is_dataclass(known) else []
+        if name not in names:
+            raise ConfigError(
+                f"--set {override!r}: a recipe has no key {key.strip()!r}.{did_you_mean(name, names)} "
+                f"Known here: {', '.join(names) or 'nothing below it'}."
+            )
+        known = getattr(known, name)
+    if is_dataclass(known):
+        raise ConfigError(f"--set {override!r}: {key.strip()!r} is a table; set one of its keys, e.g. {key}.KEY=value.")
+    for name in tables:
+        data = data.setdefault(name, {})
+    data[last] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word: names of networks and paths need no quotes on a command line
+
+
+def checked(kind: Any, data: Mapping[str, Any], *, where: str, error_kind: type[Exception] = ConfigError) -> Any:
+    """Return `data` as the dataclass `kind`; a violation becomes one paragraph naming `where`, key and expectation."""
+    from pydantic import TypeAdapter, ValidationError  # 0.1 s that `kit --help` must not pay
+
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors()[:5]:
+            key = ".".join(str(part) for part in fault["loc"])
+            if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+                names = _names_at(kind, fault["loc"][:-1])
+                hint = did_you_mean(str(fault["loc"][-1]), names)
+                faults.append(f"unknown key {key!r}.{hint} Allowed here: {', '.join(names)}")
+            elif fault["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+                faults.append(f"the key {key!r} is missing")
+            else:
+                faults.append(f"{key!r}: {fault['msg']}, got {fault['input']!r}")
+        raise error_kind(f"{where}: {'; '.join(faults)}.") from error
+
+
+def _names_at(kind: Any, location: Sequence[Any]) -> list[str]:
+    """Return the field names of the dataclass that `location` leads to inside `kind`."""
+    import typing
+
+    for part in location:
+        hints = typing.get_type_hints(kind) if is_dataclass(kind) else {}
+        hint = hints.get(str(part), kind)
+        inner = [a for a in typing.get_args(hint) if is_dataclass(a)]
+        kind = inner[0] if inner else hint
+    return [field.name for field in fields(kind)] if is_dataclass(kind) else []
