@@ -1,0 +1,164 @@
+"""The network: a timm backbone with a new head, the depth groups of its parameters, and the input it wants."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kit.config import ModelConfig
+from kit.errors import ConfigError, WeightsError, did_you_mean
+from kit.train.weights import Weights, find_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What a network was trained to see, from its pretrained configuration."""
+
+    mean: tuple[float, ...]  # per channel, of values in [0, 1]
+    std: tuple[float, ...]
+    crop_pct: float  # share of the shorter side in evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network and what must be known about it."""
+
+    module: nn.Module  # maps (B, 3, S, S) float32, normalised, to logits (B, C)
+    input: InputSpec
+    num_parameters: int
+    weights_origin: str  # "none", a file, a package, the hub
+    pretraining_group: str | None
+
+
+def make_network(config: ModelConfig, *, num_classes: int, seed: int, weights: Weights | None = None) -> Network:
+    """Create the network `config` names, with a new head for `num_classes`.
+
+    Args:
+        config: name, weights, dropout.
+        num_classes: logits of the new head.
+        seed: of every random weight.
+        weights: found beforehand by `find_weights` (so that five folds read them once); default: looked up.
+
+    Raises:
+        ConfigError: timm knows no such network.
+        WeightsError: weights not found, or not of this network.
+    """
+    import timm
+
+    known(config.name)
+    if weights is None:
+        weights = find_weights(config.name, config.weights, pretraining_group=config.pretraining_group)
+    torch.manual_seed(seed)
+    options: dict[str, Any] = {"num_classes": num_classes, "drop_rate": config.drop_rate}
+    if config.drop_path_rate:
+        options["drop_path_rate"] = config.drop_path_rate
+    from_hub = weights is not None and weights.state is None
+    module: nn.Module = timm.create_model(config.name, pretrained=from_hub, **options)
+    if weights is not None and weights.state is not None:
+        _load_body(module, weights, name=config.name)
+    data = timm.data.resolve_model_data_config(module)
+    return Network(
+        module=module,
+        input=InputSpec(mean=tuple(data["mean"]), std=tuple(data["std"]), crop_pct=float(data["crop_pct"])),
+        num_parameters=sum(p.numel() for p in module.parameters()),
+        weights_origin=weights.origin if weights else "none",
+        pretraining_group=weights.pretraining_group if weights else "none",
+    )
+
+
+def known(name: str) -> None:
+    """Refuse a name that timm does not know, with the nearest one."""
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        hint = did_you_mean(name, timm.list_models())
+        raise ConfigError(f"model.name: timm knows no network {name!r}.{hint} https://huggingface.co/timm lists them.")
+
+
+def _load_body(module: nn.Module, weights: Weights, *, name: str) -> None:
+    """Load everything but the classifier; any other difference means that the file is of another network."""
+    assert weights.state is not None
+    own = module.state_dict()
+    head = set(head_names(module))
+    state = {key: value for key, value in weights.state.items() if key not in head}
+    wanted = {key for key in own if key not in head and not key.endswith("num_batches_tracked")}
+    missing = sorted(wanted - set(state))
+    unknown = sorted(set(state) - set(own))
+    shaped = sorted(key for key in set(state) & set(own) if state[key].shape != own[key].shape)
+    faults = [
+        f"{len(keys)} tensors {what}, first {keys[0]!r}"
+        for keys, what in ((missing, "are missing"), (unknown, "are unknown to it"), (shaped, "have another shape"))
+        if keys
+    ]
+    if faults:
+        raise WeightsError(f"The weights {weights.origin} are not those of timm's {name}: {'; '.join(faults)}.")
+    module.load_state_dict(state, strict=False)
+
+
+def head_names(module: nn.Module) -> list[str]:
+    """Return the names of the classifier's parameters: what is new on a pretrained body."""
+    classifier: nn.Module = module.get_classifier()  # type: ignore[operator]
+    own = {id(parameter) for parameter in classifier.parameters()}
+    return [name for name, parameter in module.named_parameters() if id(parameter) in own]
+
+
+def depth_groups(module: nn.Module) -> list[list[str]]:
+    """Return the parameter names by depth: stem first, then stages, the classifier alone at last."""
+    from timm.models import group_parameters
+
+    matcher = module.group_matcher(coarse=True)  # type: ignore[operator]
+    groups = group_parameters(module, matcher)
+    head = set(head_names(module))
+    trainable = {name for name, _ in module.named_parameters()}
+    body = [[name for name in groups[key] if name in trainable and name not in head] for key in sorted(groups)]
+    return [names for names in body if names] + [sorted(head)]
+
+
+def optimizer_groups(module: nn.Module, *, peak_lrs: Sequence[float], weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's parameter groups: per depth group one with weight decay (matrices) and one without.
+
+    Each carries its `peak_lr`; parameters that are frozen are left out.
+    """
+    parameters = dict(module.named_parameters())
+    groups = []
+    for names, peak_lr in zip(depth_groups(module), peak_lrs, strict=True):
+        for is_matrix in (True, False):
+            chosen = [
+                p for name in names if (p := parameters[name]).requires_grad and (p.ndim > 1) is is_matrix
+            ]
+            if chosen:
+                decay = weight_decay if is_matrix else 0.0
+                groups.append({"params": chosen, "peak_lr": peak_lr, "lr": peak_lr, "weight_decay": decay})
+    return groups
+
+
+def normalise(images: Tensor, spec: InputSpec) -> Tensor:
+    """Return `images` (B, S, S, 3) uint8 as (B, 3, S, S) float32, normalised, channels last in memory.
+
+    The pixels lie channels-last already, so the permuted view is what convolutions want: no copy.
+    """
+    mean = torch.tensor(spec.mean, device=images.device) * 255
+    std = torch.tensor(spec.std, device=images.device) * 255
+    return images.float().sub_(mean).div_(std).permute(0, 3, 1, 2)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that `name` asks for; "auto" is CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: the device is not there, or not a device's name.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device: {name!r} is not a device. Use auto, cpu, cuda, cuda:N or mps.") from error
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False):
+        raise ConfigError(f"device: {name!r} is not there. Use auto or cpu.")
+    return device
