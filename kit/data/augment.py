@@ -57,7 +57,7 @@ def central_view(*, image_size: int, crop_share: float) -> View:
 
 def _pipeline(config: AugmentConfig, image_size: int) -> Any:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import calls the network
-    import albumentations as A  # noqa: N812
+    import albumentations as A
     import cv2
 
     cv2.setNumThreads(0)

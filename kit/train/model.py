@@ -125,9 +125,7 @@ def optimizer_groups(module: nn.Module, *, peak_lrs: Sequence[float], weight_dec
     groups = []
     for names, peak_lr in zip(depth_groups(module), peak_lrs, strict=True):
         for is_matrix in (True, False):
-            chosen = [
-                p for name in names if (p := parameters[name]).requires_grad and (p.ndim > 1) is is_matrix
-            ]
+            chosen = [p for name in names if (p := parameters[name]).requires_grad and (p.ndim > 1) is is_matrix]
             if chosen:
                 decay = weight_decay if is_matrix else 0.0
                 groups.append({"params": chosen, "peak_lr": peak_lr, "lr": peak_lr, "weight_decay": decay})

@@ -68,7 +68,19 @@ def find_weights(name: str, weights: str, *, pretraining_group: str = "") -> Wei
 def pretraining_group_of(tag: str) -> str | None:
     """Return what a timm tag or file name says of the pretraining: "a1_in1k" -> "imagenet-1k"; None if nothing."""
     words = set(re.split(r"[._\-]", tag.lower()))
-    if words & {"laion2b", "laion400m", "openai", "webli", "dfn2b", "dfn5b", "jft", "ig1b", "lvd142m", "yfcc15m", "clip"}:
+    if words & {
+        "laion2b",
+        "laion400m",
+        "openai",
+        "webli",
+        "dfn2b",
+        "dfn5b",
+        "jft",
+        "ig1b",
+        "lvd142m",
+        "yfcc15m",
+        "clip",
+    }:
         return "web-or-private"
     if words & {"swsl", "ssl", "ns", "ig", "lvd1689m", "datacompxl", "metaclip"}:
         return "web-or-private"

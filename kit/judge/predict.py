@@ -1,0 +1,108 @@
+"""Predictions: the answer. They carry their image ids and the order of their classes wherever they go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kit.data.samples import class_indices
+from kit.errors import DataError
+from kit.home import writing
+
+KINDS = ("out-of-fold", "test", "fold-ensemble")
+PREFIX = "probability_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Class probabilities of some images."""
+
+    kind: str  # one of KINDS
+    image_ids: tuple[str, ...]  # (N,), each once
+    classes: tuple[str, ...]  # column k of `probabilities` is class k
+    probabilities: NDArray[np.float32]  # (N, C), rows sum to 1
+    labels: tuple[str, ...]  # (N,), "" where the truth is not known
+    folds: NDArray[np.int64]  # (N,), the model that made the row; -1: the one trained on everything, or all
+
+    def __post_init__(self) -> None:
+        """Refuse what could only be a bug of ours."""
+        assert self.kind in KINDS
+        assert self.probabilities.shape == (len(self.image_ids), len(self.classes))
+        assert len(set(self.image_ids)) == len(self.image_ids) == len(self.labels) == len(self.folds)
+
+    @property
+    def label_indices(self) -> NDArray[np.int64]:
+        """(N,) index of each true label, -1 where it is not known."""
+        return class_indices(self.labels, self.classes)
+
+    @property
+    def labelled(self) -> bool:
+        """Every image's truth is known."""
+        return all(self.labels)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions as CSV: image_id, fold, label, probability_<class>...; nine digits restore a float32."""
+    table = pd.DataFrame(
+        {"image_id": predictions.image_ids, "fold": predictions.folds, "label": predictions.labels}
+    ).join(pd.DataFrame(predictions.probabilities, columns=[PREFIX + name for name in predictions.classes]))
+    with writing(path) as file:
+        table.to_csv(file, index=False, lineterminator="\n", float_format="%.9g")
+
+
+def read_predictions(path: Path, *, kind: str, classes: Sequence[str]) -> Predictions:
+    """Read what `write_predictions` wrote; a file with other classes, doubled ids or bad numbers is refused."""
+    columns = [PREFIX + name for name in classes]
+    try:
+        table = pd.read_csv(path, dtype={"image_id": "str", "label": "str"}, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"The predictions {path} cannot be read: {error}.") from error
+    if list(table.columns) != ["image_id", "fold", "label", *columns]:
+        raise DataError(
+            f"{path} has the columns {list(table.columns)[:5]}..., expected image_id, fold, label, {columns[:2]}..."
+        )
+    if table["image_id"].duplicated().any():
+        raise DataError(
+            f"{path} has image ids more than once, first {table['image_id'][table['image_id'].duplicated()].iloc[0]!r}."
+        )
+    return Predictions(
+        kind=kind,
+        image_ids=tuple(table["image_id"]),
+        classes=tuple(classes),
+        probabilities=table[columns].to_numpy(dtype=np.float32),
+        labels=tuple(table["label"]),
+        folds=table["fold"].to_numpy(dtype=np.int64),
+    )
+
+
+def join_folds(parts: Sequence[Predictions]) -> Predictions:
+    """Join the folds' held-out predictions: every image has exactly one row."""
+    return Predictions(
+        kind="out-of-fold",
+        image_ids=tuple(image_id for part in parts for image_id in part.image_ids),
+        classes=parts[0].classes,
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        labels=tuple(label for part in parts for label in part.labels),
+        folds=np.concatenate([part.folds for part in parts]),
+    )
+
+
+def mean_of_folds(parts: Sequence[Predictions]) -> Predictions:
+    """Return the mean of several models' probabilities of the same images, matched by id: an ensemble."""
+    order = parts[0].image_ids
+    total = np.zeros_like(parts[0].probabilities, dtype=np.float64)
+    for part in parts:
+        row_of = {image_id: row for row, image_id in enumerate(part.image_ids)}
+        assert row_of.keys() == set(order) and part.classes == parts[0].classes
+        total += part.probabilities[[row_of[image_id] for image_id in order]]
+    return Predictions(
+        kind="fold-ensemble",
+        image_ids=order,
+        classes=parts[0].classes,
+        probabilities=(total / len(parts)).astype(np.float32),
+        labels=parts[0].labels,
+        folds=np.full(len(order), -1, dtype=np.int64),
+    )

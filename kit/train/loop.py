@@ -1,0 +1,303 @@
+"""The training loop, in plain sight: two stages, one cycle each, as in fast.ai's first lesson."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kit.config import Recipe
+from kit.data.augment import central_view, training_view
+from kit.data.loader import load_batches
+from kit.data.pack import Pack
+from kit.data.samples import class_indices
+from kit.errors import TrainingError
+from kit.train.checkpoint import save_checkpoint
+from kit.train.model import Network, depth_groups, head_names, normalise, optimizer_groups
+from kit.train.schedule import one_cycle, spread_lr
+
+CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
+EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLog:
+    """One line of the training table."""
+
+    epoch: int  # over both stages, from 1
+    stage: str  # "head" (frozen body) or "all"
+    lr: float  # of the head, at the epoch's last step
+    train_loss: float  # mean over the epoch's steps, nats
+    valid_loss: float | None  # on the held-out fold, nats; None without one
+    valid_accuracy: float | None
+    seconds: float
+    images_per_second: float  # of training alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What training left behind."""
+
+    history: tuple[EpochLog, ...]
+    minutes: float
+    num_steps: int
+    best_epoch: int | None  # lowest validation loss; its weights are `best.safetensors`, for a look, not for scores
+
+
+Tick = Callable[[int, int, float], None]  # step, steps in all, loss
+Report = Callable[[EpochLog], None]
+
+
+def fit(
+    network: Network,
+    pack: Pack,
+    train: pd.DataFrame,
+    valid: pd.DataFrame | None,
+    *,
+    recipe: Recipe,
+    classes: tuple[str, ...],
+    folder: Path,
+    device: torch.device,
+    seed: int,
+    tick: Tick = lambda step, total, loss: None,
+    report: Report = lambda log: None,
+) -> Trained:
+    """Train `network` in place and write `last.safetensors` (and `best.safetensors`) to `folder`.
+
+    Scores are taken from the last checkpoint: choosing the best epoch by a fold's images and then scoring on
+    them would flatter the result.
+
+    Args:
+        network: from `make_network`.
+        pack: holds the images of both tables.
+        train: rows with `image_id` and `label`.
+        valid: the held-out fold, looked at after each epoch, or None.
+        recipe: schedule, augmentation, sizes.
+        classes: in order; column k of the logits is class k.
+        folder: for the checkpoints.
+        device: where to train.
+        seed: of order, dropout and augmentation; differs between folds.
+        tick: called after each step.
+        report: called after each epoch.
+
+    Raises:
+        TrainingError: the loss is not a number any more; names the step.
+    """
+    plan = recipe.schedule
+    torch.manual_seed(seed)
+    if device.type == "cuda" and recipe.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    targets = torch.from_numpy(class_indices(train["label"].tolist(), classes)).to(device)
+    image_ids = train["image_id"].tolist()
+    view = training_view(recipe.augment, image_size=recipe.input.image_size, seed=seed)
+    precision, scaler = mixed_precision(device)
+    steps_per_epoch = len(_batch_starts(len(train), plan.batch_size))
+    total_steps = steps_per_epoch * (plan.frozen_epochs + plan.epochs)
+    history: list[EpochLog] = []
+    best: tuple[float, int] | None = None
+    done, begun = 0, time.perf_counter()
+
+    for stage, num_epochs, peak_lr in (("head", plan.frozen_epochs, plan.frozen_lr), ("all", plan.epochs, plan.lr)):
+        if not num_epochs:
+            continue
+        set_trainable(module, head_only=stage == "head")
+        num_groups = len(depth_groups(module))
+        peaks = (
+            spread_lr(peak_lr, spread=plan.lr_spread, num_groups=num_groups)
+            if stage == "all"
+            else [peak_lr] * num_groups
+        )
+        optimizer = torch.optim.AdamW(
+            optimizer_groups(module, peak_lrs=peaks, weight_decay=plan.weight_decay), fused=device.type == "cuda"
+        )
+        stage_steps, stage_total = 0, steps_per_epoch * num_epochs
+        for _ in range(num_epochs):
+            epoch = len(history) + 1
+            started = time.perf_counter()
+            set_mode(module, head_only=stage == "head")
+            order = _order(len(train), seed=seed, epoch=epoch, batch_size=plan.batch_size)
+            losses = torch.zeros(steps_per_epoch, device=device)
+            batches = load_batches(
+                pack, image_ids=image_ids, positions=order, batch_size=plan.batch_size, view=view, epoch=epoch
+            )
+            for k, batch in enumerate(batches):
+                point = one_cycle(stage_steps, stage_total, peak_lr=1.0, warmup_share=plan.warmup_share)
+                for group in optimizer.param_groups:
+                    group["lr"] = group["peak_lr"] * point.lr
+                    group["betas"] = (point.momentum, 0.99)
+                images = normalise(torch.from_numpy(batch.images).to(device, non_blocking=True), network.input)
+                labels = targets[torch.from_numpy(batch.positions).to(device)]
+                with precision():
+                    logits = _forward(module, images, head_only=stage == "head")  # (B, C)
+                    loss = F.cross_entropy(logits.float(), labels, label_smoothing=plan.label_smoothing)
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                losses[k] = loss.detach()
+                stage_steps, done = stage_steps + 1, done + 1
+                if device.type == "cpu" or done % CHECK_EVERY == 0 or k == steps_per_epoch - 1:
+                    _check_finite(losses, k, epoch=epoch, folder=folder)
+                    tick(done, total_steps, float(losses[k]))
+            train_seconds = time.perf_counter() - started
+            valid_loss, valid_accuracy = (None, None)
+            if valid is not None:
+                valid_loss, valid_accuracy = _validate(
+                    network, pack, valid, recipe=recipe, classes=classes, device=device
+                )
+            log = EpochLog(
+                epoch=epoch,
+                stage=stage,
+                lr=float(optimizer.param_groups[-1]["lr"]),
+                train_loss=float(losses.mean()),
+                valid_loss=valid_loss,
+                valid_accuracy=valid_accuracy,
+                seconds=time.perf_counter() - started,
+                images_per_second=len(order) / train_seconds,
+            )
+            history.append(log)
+            report(log)
+            if valid_loss is not None and (best is None or valid_loss < best[0]):
+                best = (valid_loss, epoch)
+                _save(network, folder / "best.safetensors", recipe=recipe, classes=classes)
+    _save(network, folder / "last.safetensors", recipe=recipe, classes=classes)
+    return Trained(
+        history=tuple(history),
+        minutes=(time.perf_counter() - begun) / 60,
+        num_steps=done,
+        best_epoch=best[1] if best else None,
+    )
+
+
+def predict_probabilities(
+    network: Network, pack: Pack, table: pd.DataFrame, *, image_size: int, test_crop: float, device: torch.device
+) -> NDArray[np.float32]:
+    """Return (N, C) float32 class probabilities of the rows of `table`, in its order; rows sum to 1.
+
+    Args:
+        network: trained.
+        pack: holds the images.
+        table: rows with `image_id`.
+        image_size: side of the square the network sees, pixels.
+        test_crop: share of the shorter side that is seen; 0 = the network's own.
+        device: where to compute.
+    """
+    module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.eval()
+    view = central_view(image_size=image_size, crop_share=test_crop or network.input.crop_pct)
+    precision, _ = mixed_precision(device)
+    found = []
+    batches = load_batches(
+        pack,
+        image_ids=table["image_id"].tolist(),
+        positions=np.arange(len(table)),
+        batch_size=EVALUATION_BATCH,
+        view=view,
+    )
+    with torch.inference_mode():
+        for batch in batches:
+            images = normalise(torch.from_numpy(batch.images).to(device), network.input)
+            with precision():
+                logits = module(images)
+            found.append(logits.float().softmax(dim=-1).cpu())  # (B, C), float32 even under AMP
+    return torch.cat(found).numpy()
+
+
+def set_trainable(module: nn.Module, *, head_only: bool) -> None:
+    """Let gradients reach the classifier only, or every layer."""
+    head = set(head_names(module))
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in head or not head_only)
+
+
+def set_mode(module: nn.Module, *, head_only: bool) -> None:
+    """Put the module into training mode; with a frozen body only its classifier and the dropout before it."""
+    module.train(not head_only)
+    if head_only:
+        module.training = True  # timm's networks ask this flag, not a layer, whether to drop before the classifier
+        module.get_classifier().train()  # type: ignore[operator]
+        for name, layer in module.named_modules():
+            if isinstance(layer, nn.Dropout) and "head" in name:
+                layer.train()
+
+
+def mixed_precision(device: torch.device) -> tuple[Callable[[], AbstractContextManager[Any]], torch.amp.GradScaler]:
+    """Return the autocast context and the loss scaler for `device`.
+
+    A CPU stays with float32: bf16 is emulated on most, 10 to 30 times slower. A GPU takes bf16 where its
+    hardware has it, else float16 with a scaled loss.
+    """
+    if device.type != "cuda":
+        return nullcontext, torch.amp.GradScaler("cpu", enabled=False)
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    dtype = torch.bfloat16 if has_bf16 else torch.float16
+    return (
+        lambda: torch.autocast("cuda", dtype=dtype),
+        torch.amp.GradScaler("cuda", enabled=not has_bf16),
+    )
+
+
+def _forward(module: nn.Module, images: Tensor, *, head_only: bool) -> Tensor:
+    """Return logits; a frozen body is run without a graph, which saves its memory and a third of the time."""
+    if not head_only:
+        logits: Tensor = module(images)
+        return logits
+    with torch.no_grad():
+        features = module.forward_features(images)  # type: ignore[operator]
+    logits = module.forward_head(features)  # type: ignore[operator]
+    return logits
+
+
+def _batch_starts(num_images: int, batch_size: int) -> range:
+    """Return where batches start. A last batch of one image is left out: BatchNorm has no variance of one."""
+    last_alone = num_images > batch_size and num_images % batch_size == 1
+    return range(0, num_images - last_alone, batch_size)
+
+
+def _order(num_images: int, *, seed: int, epoch: int, batch_size: int) -> NDArray[np.int64]:
+    order = np.random.default_rng((seed, epoch)).permutation(num_images)
+    last_alone = num_images > batch_size and num_images % batch_size == 1
+    return order[: num_images - last_alone]
+
+
+def _check_finite(losses: Tensor, k: int, *, epoch: int, folder: Path) -> None:
+    if math.isfinite(float(losses[: k + 1].sum())):
+        return
+    step = int(torch.nonzero(~torch.isfinite(losses[: k + 1]))[0])
+    raise TrainingError(
+        f"The loss stopped being a number in epoch {epoch}, step {step + 1}. The learning rate is the usual reason: "
+        f"try a third of it (--set schedule.lr=..., schedule.frozen_lr=...). No checkpoint was written over in {folder}."
+    )
+
+
+def _validate(
+    network: Network, pack: Pack, valid: pd.DataFrame, *, recipe: Recipe, classes: tuple[str, ...], device: torch.device
+) -> tuple[float, float]:
+    probabilities = predict_probabilities(
+        network, pack, valid, image_size=recipe.input.image_size, test_crop=recipe.input.test_crop, device=device
+    )
+    labels = class_indices(valid["label"].tolist(), classes)
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    loss = float(-np.log(np.clip(of_truth, 1e-15, 1)).mean())
+    return loss, float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def _save(network: Network, path: Path, *, recipe: Recipe, classes: tuple[str, ...]) -> None:
+    save_checkpoint(path, network, config=recipe.model, classes=classes, image_size=recipe.input.image_size)
+
+
+def history_as_dicts(trained: Trained) -> list[dict[str, Any]]:
+    """Return the training table as plain values."""
+    return [asdict(log) for log in trained.history]
