@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from kit.config import Recipe, Strict, checked, read_recipe, read_toml
-from kit.errors import CompetitionError, ConfigError, did_you_mean
+from kit.errors import CompetitionError, did_you_mean
 from kit.metrics import METRICS
 
 ADAPTER_FUNCTIONS = ("materialise", "label_of", "train_samples", "test_samples", "submission_rows")
@@ -88,16 +88,6 @@ class Protocol(Strict):
     split: Literal["official", "random", "none"] = "official"
     test_share: float = 0.2  # of a random split
     extra_inputs: str = "none"
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown metric."""
-        if self.metric not in METRICS:
-            raise ConfigError(
-                f"unknown metric {self.metric!r}.{did_you_mean(self.metric, list(METRICS))} "
-                f"Known: {', '.join(METRICS)}."
-            )
-        if not 0 < self.test_share < 1:
-            raise ConfigError(f"test_share must be between 0 and 1, got {self.test_share}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,15 +249,12 @@ def read_competition(folder: Path) -> Competition:
         raise CompetitionError(
             f"{folder}: a competition's folder is named in small letters, digits, - and _, got {folder.name!r}."
         )
-    try:
-        found: Competition = checked(
-            Competition,
-            {**data, "slug": folder.name, "folder": folder},
-            where=str(path),
-            error_kind=CompetitionError,
-        )
-    except ConfigError as error:
-        raise CompetitionError(f"{path}: {error}") from error
+    found: Competition = checked(
+        Competition,
+        {**data, "slug": folder.name, "folder": folder},
+        where=str(path),
+        error_kind=CompetitionError,
+    )
     _refuse_contradictions(found, path)
     return found
 
@@ -276,15 +263,22 @@ def _refuse_contradictions(found: Competition, path: Path) -> None:
     def refuse(what: str) -> None:
         raise CompetitionError(f"{path}: {what}")
 
-    if found.metric not in METRICS:
-        hint = did_you_mean(found.metric, list(METRICS))
-        refuse(f"metric: unknown metric {found.metric!r}.{hint} Known: {', '.join(METRICS)}.")
+    for key, metric in {
+        "metric": found.metric,
+        **{f"protocols.{name}.metric": protocol.metric for name, protocol in found.protocols.items()},
+    }.items():
+        if metric not in METRICS:
+            hint = did_you_mean(metric, list(METRICS))
+            refuse(f"{key}: unknown metric {metric!r}.{hint} Known: {', '.join(METRICS)}.")
     if len(found.classes) < 2:
         refuse(f"classes: a classification needs at least 2 classes, got {list(found.classes)}.")
     if doubled := sorted({c for c in found.classes if found.classes.count(c) > 1}):
         refuse(f"classes: {doubled} stand there more than once.")
     if not found.sources:
         refuse("sources: at least one source set is needed, e.g. [sources.official].")
+    for name, source in found.sources.items():
+        if not all(file.name for file in source.files):
+            refuse(f"sources.{name}.files: each file needs a url, a path (its place in a mirror), or both.")
     if found.default_protocol not in found.protocols:
         refuse(f"default_protocol: {found.default_protocol!r} is not among {', '.join(found.protocols)}.")
     if found.default_source and found.default_source not in found.sources:
@@ -292,6 +286,8 @@ def _refuse_contradictions(found: Competition, path: Path) -> None:
     if found.submission.values == "probability_of" and found.submission.of_class not in found.classes:
         refuse(f"submission.of_class: {found.submission.of_class!r} is not among the classes.")
     for name, protocol in found.protocols.items():
+        if not 0 < protocol.test_share < 1:
+            refuse(f"protocols.{name}.test_share: must be between 0 and 1, got {protocol.test_share}.")
         if protocol.split == "official" and found.official_split is None and not found.test_files:
             refuse(f"protocols.{name}: split = 'official' needs an [official_split] table or test_files.")
     for name, rule in {

@@ -15,6 +15,11 @@ class Strict:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic reads it as a plain dict)
 
 
+def _between(key: str, value: float, lowest: float, highest: float) -> None:
+    if not lowest <= value <= highest:
+        raise ConfigError(f"{key} must be between {lowest:g} and {highest:g}, got {value!r}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Strict):
     """The network: a timm name with its tag where it has one, and where its weights come from."""
@@ -122,11 +127,6 @@ class Recipe(Strict):
         return asdict(self)
 
 
-def _between(key: str, value: float, lowest: float, highest: float) -> None:
-    if not lowest <= value <= highest:
-        raise ConfigError(f"{key} must be between {lowest:g} and {highest:g}, got {value!r}.")
-
-
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; one that cannot be read or parsed is a `ConfigError` naming file and place."""
     try:
@@ -172,7 +172,9 @@ def _lay_over(data: dict[str, Any], override: str) -> None:
     if is_dataclass(known):
         raise ConfigError(f"--set {override!r}: {key.strip()!r} is a table; set one of its keys, e.g. {key}.KEY=value.")
     for name in tables:
-        data = data.setdefault(name, {})
+        if not isinstance(data.setdefault(name, {}), dict):
+            return  # the file has no table there, which `checked` will say
+        data = data[name]
     data[last] = _toml_value(text.strip())
 
 
@@ -189,6 +191,8 @@ def checked(kind: Any, data: Mapping[str, Any], *, where: str, error_kind: type[
 
     try:
         return TypeAdapter(kind).validate_python(data)
+    except ConfigError as error:  # a dataclass refused a value that is out of range
+        raise error_kind(f"{where}: {error}") from error
     except ValidationError as error:
         faults = []
         for fault in error.errors()[:5]:

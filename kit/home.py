@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from kit.errors import StorageError
+from kit.errors import ConfigError, StorageError
 
 FAMILIES = {
     "downloads": "files as they were fetched",
@@ -53,21 +53,27 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise StorageError(
-                f"The disk is full: {path} could not be written. Nothing half-written is left behind. "
-                "`kit cache` shows what the kit keeps and clears it; KIT_HOME moves it to another disk."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StorageError(
-                f"No permission to write {path}. The kit keeps its files under {kit_home()}; "
-                "set KIT_HOME to a folder of yours."
-            ) from error
-        if error.errno in (errno.ENOTDIR, errno.EEXIST):
-            raise StorageError(
-                f"{path} cannot be made: a file stands where a folder is needed. Set KIT_HOME to a folder of yours."
-            ) from error
+        if (message := explained_message(error, path)) is not None:
+            raise StorageError(message) from error
         raise
+
+
+def explained_message(error: OSError, path: Path | None = None) -> str | None:
+    """Return one paragraph on a storage error, or None where it is of another kind."""
+    where = path or error.filename or "a file"
+    if error.errno == errno.ENOSPC:
+        return (
+            f"The disk is full: {where} could not be written. Nothing half-written is left behind. "
+            "`kit cache` shows what the kit keeps and clears it; KIT_HOME moves it to another disk."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"No permission to write {where}. The kit keeps its files under {kit_home()}; "
+            "set KIT_HOME to a folder of yours."
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"{where} cannot be made: a file stands where a folder is needed. Set KIT_HOME to a folder of yours."
+    return None
 
 
 @contextmanager
@@ -130,3 +136,27 @@ def fingerprint(*parts: str | bytes) -> str:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
+
+
+def family_sizes() -> dict[str, tuple[int, str]]:
+    """Return family -> (bytes on disk, what it is), for `kit cache`."""
+    return {name: (_num_bytes(family(name)), what) for name, what in FAMILIES.items()}
+
+
+def clear_family(name: str) -> int:
+    """Remove one family of files (or "all") and return the bytes freed; runs are results and must be named.
+
+    Raises:
+        ConfigError: no such family.
+    """
+    if name not in (*FAMILIES, "all"):
+        raise ConfigError(f"--clear {name!r}: known are {', '.join(FAMILIES)}, and all (which keeps the runs).")
+    chosen = [name] if name != "all" else [one for one in FAMILIES if one != "runs"]
+    freed = sum(_num_bytes(family(one)) for one in chosen)
+    for one in chosen:
+        shutil.rmtree(family(one), ignore_errors=True)
+    return freed
+
+
+def _num_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

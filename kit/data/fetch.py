@@ -1,7 +1,10 @@
 """Fetch: the files of a source set, checked, into a data folder that is either complete or absent."""
 
+import gzip
 import hashlib
+import http.client
 import json
+import lzma
 import os
 import shutil
 import stat
@@ -9,9 +12,9 @@ import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from kit.competition import Competition, SourceFile, SourceSet
 from kit.errors import FetchError
@@ -100,7 +103,7 @@ def _obtain(file: SourceFile, downloads: Path, competition: Competition, mirror:
             say(f"fetching {url}")
             _download(url, target, num_bytes=file.num_bytes)
             return _verified(target, file, competition)
-        except (urllib.error.URLError, OSError, TimeoutError) as error:
+        except (OSError, http.client.HTTPException) as error:
             faults.append(f"{url} ({getattr(error, 'reason', None) or error})")
     raise FetchError(
         f"{competition.slug} needs the file {file.name}, and it could not be fetched from {' nor from '.join(faults)}. "
@@ -133,7 +136,7 @@ def _download(url: str, target: Path, *, num_bytes: int) -> None:
             if error.code == 416 and have:  # nothing is left to send: the part is whole, or of another file
                 break
             raise
-        except (TimeoutError, ConnectionError, urllib.error.URLError):
+        except (TimeoutError, ConnectionError, urllib.error.URLError, http.client.HTTPException):
             if attempt == ATTEMPTS - 1 or not part.exists():
                 raise
             continue
@@ -180,7 +183,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                 bundle.extractall(folder)
         else:
             raise FetchError(f"{archive} is neither a tar nor a zip archive. Was an error page saved in its place?")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, _zlib_error()) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError) as error:
         raise FetchError(
             f"{archive} cannot be unpacked: {error}. Nothing of it was kept. If it was downloaded, remove it with "
             "`kit cache --clear downloads` and fetch again."
@@ -194,9 +197,3 @@ def _refuse_escape(archive: Path, member: zipfile.ZipInfo, folder: Path) -> None
             f"{archive}: the member {member.filename!r} lies outside the archive's folder or is a link. "
             "Such an archive is not trusted; nothing of it was kept."
         )
-
-
-def _zlib_error() -> Any:
-    import zlib
-
-    return zlib.error

@@ -42,20 +42,23 @@ def from_folder(paths: Sequence[str]) -> pd.DataFrame:
 def from_name_re(paths: Sequence[str], pattern: str) -> pd.DataFrame:
     """Label each image with the group `label` (or the first group) of `pattern`, searched in its path."""
     compiled = re.compile(pattern)
+    if not compiled.groups:
+        raise DataError(f"The pattern {pattern!r} marks no label. Put a group around it: (?P<label>...).")
     group: str | int = "label" if "label" in compiled.groupindex else 1
 
     def label_of(path: PurePosixPath) -> str:
         found = compiled.search(path.as_posix())
-        return found[group] if found else ""
+        return found[group] or "" if found else ""  # a group that took no part in the match is None
 
     return from_name_func(paths, label_of, rule=f"the pattern {pattern!r}")
 
 
 def from_name_func(
-    paths: Sequence[str], label_of: Callable[[PurePosixPath], str], *, rule: str = "the rule"
+    paths: Sequence[str], label_of: Callable[[PurePosixPath], str | None], *, rule: str = "the rule"
 ) -> pd.DataFrame:
-    """Label each image with `label_of(path)`; an empty label means that no rule matches."""
-    labels = [str(label_of(PurePosixPath(path))) for path in paths]
+    """Label each image with `label_of(path)`; an empty label, or None, means that no rule matches."""
+    found = [label_of(PurePosixPath(path)) for path in paths]
+    labels = ["" if label is None else str(label) for label in found]
     unmatched = [path for path, label in zip(paths, labels, strict=True) if not label]
     if unmatched:
         raise DataError(
@@ -85,6 +88,8 @@ def from_csv(
             f"{file}: {int(empty.sum())} of {len(table)} rows have no {label_column!r}, first "
             f"{table.loc[empty, id_column].head(5).tolist()}. Each training image needs a label."
         )
+    if nameless := int((table[id_column] == "").sum()):
+        raise DataError(f"{file}: {nameless} of {len(table)} rows have no {id_column!r}. Each row names one image.")
     prefix = f"{folder.rstrip('/')}/" if folder else ""
     return from_lists([f"{prefix}{name}{suffix}" for name in table[id_column]], table[label_column].tolist())
 

@@ -5,6 +5,7 @@ offsets, shapes and ids. It is named by its contents and settings, so that a cha
 """
 
 import os
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def _open(folder: Path) -> Pack | None:
         if (folder / "pixels.u8").stat().st_size != offsets[-1] or len(shapes) != len(image_ids):
             return None
         pixels = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     row_of = {str(image_id): row for row, image_id in enumerate(image_ids)}
     return Pack(pixels=pixels, offsets=offsets, shapes=shapes, row_of=row_of, folder=folder)

@@ -121,20 +121,22 @@ def _random_split(image_ids: pd.Series, *, share: float, seed: int) -> list[str]
     keys = np.array([fingerprint(str(seed), image_id)[:16] for image_id in image_ids])
     held_out = np.zeros(len(keys), dtype=bool)
     held_out[np.argsort(keys, kind="stable")[: round(share * len(keys))]] = True
-    return np.where(held_out, "test", "train").tolist()
+    return ["test" if out else "train" for out in held_out]
 
 
 def _official_split(table: pd.DataFrame, rule: SplitRule, data: Path, *, complete: bool) -> tuple[pd.DataFrame, int]:
     if rule.by == "folders":
-        side = {rule.train: "train", rule.test: "test"}
+        side_of = {rule.train: "train", rule.test: "test"}
         found = [
-            next((side[part] for part in path.split("/")[:-1] if part in side), "unused") for path in table["path"]
+            next((side_of[part] for part in path.split("/")[:-1] if part in side_of), "unused")
+            for path in table["path"]
         ]
         return table.assign(split=found), 0
     if rule.by == "lists":
-        listed = {side: _first_words(data / file) for side, file in (("train", rule.train), ("test", rule.test))}
+        listed = {"train": _first_words(data / rule.train), "test": _first_words(data / rule.test)}
     else:
         rows = read_table(data / rule.file, columns=[rule.id_column, rule.split_column])
+        rows = rows[rows[rule.id_column] != ""]
         listed = {
             side: [image_id_of(name) for name in rows.loc[rows[rule.split_column] == value, rule.id_column]]
             for side, value in (("train", rule.train), ("test", rule.test))
@@ -143,19 +145,22 @@ def _official_split(table: pd.DataFrame, rule: SplitRule, data: Path, *, complet
     if both:
         raise DataError(f"{len(both)} images are in the training list and in the test list, first {both[:5]}.")
     # Lists often name an image without its folder: then the last part of the id decides.
-    by_name: dict[str, str] = {}
-    for image_id in table["image_id"]:
-        by_name[image_id] = image_id
-        by_name.setdefault(image_id.rsplit("/", 1)[-1], image_id)
+    last_parts = table["image_id"].str.rsplit("/", n=1).str[-1]
+    by_name = dict(zip(last_parts, table["image_id"], strict=True)) | {i: i for i in table["image_id"]}
+    shared = set(last_parts[last_parts.duplicated()]) - set(table["image_id"])
+    if unclear := sorted(shared & {*listed["train"], *listed["test"]}):
+        raise DataError(
+            f"{len(unclear)} names in the publisher's lists belong to images in more than one folder, "
+            f"first {unclear[:5]}. Narrow labels.images in competition.toml, or give the lists' names with folders."
+        )
     split: dict[str, str] = {}
     absent: list[str] = []
     for side, names in listed.items():
         for name in names:
-            image_id = by_name.get(name)
-            if image_id is None:
-                absent.append(name)
+            if name in by_name:
+                split[by_name[name]] = side
             else:
-                split[image_id] = side
+                absent.append(name)
     if absent and complete:
         raise DataError(
             f"The publisher's lists name {len(absent)} images that are not in {data}, first {absent[:5]}. "
@@ -193,8 +198,9 @@ def _check(competition: Competition, data: Path, table: pd.DataFrame) -> None:
     if train.empty:
         raise DataError(f"{competition.slug}: no image is left to train on. Check the split and the label rule.")
     if (train["label"] == "").any():
+        nameless = train.loc[train["label"] == "", "image_id"].tolist()
         raise DataError(
-            f"{int((train['label'] == '').sum())} training images have no label, first {train.loc[train['label'] == '', 'image_id'].head(5).tolist()}."
+            f"{len(nameless)} training images have no label, first {nameless[:5]}. Each training image needs one."
         )
     if train["label"].nunique() < 2:
         raise DataError(

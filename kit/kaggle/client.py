@@ -50,6 +50,11 @@ def download_competition(slug: str, folder: Path) -> list[Path]:
                 f"Kaggle could not be reached for {slug!r}: {error}. Without a network, give a folder with the "
                 "competition's files: --mirror DIR."
             ) from error
+        except (SystemExit, ValueError) as error:  # the client's words for credentials it cannot use
+            raise FetchError(
+                f"Kaggle's client cannot use the credentials in {credentials_place()}. "
+                "Make a new token on kaggle.com (Settings, API) and put it there."
+            ) from error
     return sorted(path for path in folder.iterdir() if path.suffix != ".part")
 
 

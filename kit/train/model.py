@@ -1,6 +1,6 @@
 """The network: a timm backbone with a new head, the depth groups of its parameters, and the input it wants."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kit.config import ModelConfig
 from kit.errors import ConfigError, WeightsError, did_you_mean
-from kit.train.weights import Weights, find_weights
+from kit.train.weights import find_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +32,13 @@ class Network:
     pretraining_group: str | None
 
 
-def make_network(config: ModelConfig, *, num_classes: int, seed: int, weights: Weights | None = None) -> Network:
+def make_network(config: ModelConfig, *, num_classes: int, seed: int) -> Network:
     """Create the network `config` names, with a new head for `num_classes`.
 
     Args:
         config: name, weights, dropout.
         num_classes: logits of the new head.
         seed: of every random weight.
-        weights: found beforehand by `find_weights` (so that five folds read them once); default: looked up.
 
     Raises:
         ConfigError: timm knows no such network.
@@ -48,16 +47,16 @@ def make_network(config: ModelConfig, *, num_classes: int, seed: int, weights: W
     import timm
 
     known(config.name)
-    if weights is None:
-        weights = find_weights(config.name, config.weights, pretraining_group=config.pretraining_group)
+    weights = find_weights(config.name, config.weights, pretraining_group=config.pretraining_group)
+    state = weights.read() if weights else None
     torch.manual_seed(seed)
     options: dict[str, Any] = {"num_classes": num_classes, "drop_rate": config.drop_rate}
     if config.drop_path_rate:
         options["drop_path_rate"] = config.drop_path_rate
-    from_hub = weights is not None and weights.state is None
+    from_hub = weights is not None and state is None
     module: nn.Module = timm.create_model(config.name, pretrained=from_hub, **options)
-    if weights is not None and weights.state is not None:
-        _load_body(module, weights, name=config.name)
+    if weights is not None and state is not None:
+        _load_body(module, state, origin=weights.origin, name=config.name)
     data = timm.data.resolve_model_data_config(module)
     return Network(
         module=module,
@@ -77,12 +76,11 @@ def known(name: str) -> None:
         raise ConfigError(f"model.name: timm knows no network {name!r}.{hint} https://huggingface.co/timm lists them.")
 
 
-def _load_body(module: nn.Module, weights: Weights, *, name: str) -> None:
+def _load_body(module: nn.Module, weights: Mapping[str, Tensor], *, origin: str, name: str) -> None:
     """Load everything but the classifier; any other difference means that the file is of another network."""
-    assert weights.state is not None
     own = module.state_dict()
     head = set(head_names(module))
-    state = {key: value for key, value in weights.state.items() if key not in head}
+    state = {key: value for key, value in weights.items() if key not in head}
     wanted = {key for key in own if key not in head and not key.endswith("num_batches_tracked")}
     missing = sorted(wanted - set(state))
     unknown = sorted(set(state) - set(own))
@@ -93,7 +91,7 @@ def _load_body(module: nn.Module, weights: Weights, *, name: str) -> None:
         if keys
     ]
     if faults:
-        raise WeightsError(f"The weights {weights.origin} are not those of timm's {name}: {'; '.join(faults)}.")
+        raise WeightsError(f"The weights {origin} are not those of timm's {name}: {'; '.join(faults)}.")
     module.load_state_dict(state, strict=False)
 
 

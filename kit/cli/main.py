@@ -1,0 +1,59 @@
+"""The `kit` command: parses, calls one public function, prints. Results go to stdout, progress to stderr.
+
+Exit codes: 0 done; 2 a mistake that the message explains; 130 interrupted; 1 a bug of ours, with its traceback.
+"""
+
+import sys
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from kit.cli import lookup, stages
+from kit.errors import KitError
+
+app = typer.Typer(
+    name="kit",
+    help="From an image-classification competition to an honest leaderboard row.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in (stages, lookup):
+    for command in group.COMMANDS:
+        app.command(command.__name__.removesuffix("_"))(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"competition-kit {installed_version('competition-kit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def kit(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From an image-classification competition to an honest leaderboard row."""
+
+
+def main() -> None:
+    """Run the command line; a user's mistake becomes one paragraph and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except KitError as error:
+        print(f"kit: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nkit: interrupted. Finished stages are kept; the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        from kit.home import explained_message
+
+        if (message := explained_message(error)) is None:
+            raise
+        print(f"kit: {message}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,79 @@
+"""How results look on a terminal: plain lines, the same in a file."""
+
+from kit.board.baselines import Baselines
+from kit.board.compare import ComparedRow, compare, reasons, results_of
+from kit.board.records import Result, RunRecord
+
+KINDS = {
+    "test": "one model, test images",
+    "fold-ensemble": "mean of the fold models, test images",
+    "out-of-fold": "out of fold",
+}
+
+
+def show_run(record: RunRecord) -> None:
+    """Print a run's scores with their intervals."""
+    print(f"\n{record.run_id}")
+    print(
+        f"{record.title}; {record.network['name']} ({record.network['num_parameters']:,} parameters, weights: "
+        f"{record.network['weights_origin']}), {record.cost['train_minutes']:.1f} min of training on "
+        f"{record.cost['device']}, {record.cost['num_threads']} threads"
+    )
+    for result in results_of(record):
+        print(f"\n  {result.protocol} ({KINDS[result.kind]})")
+        for score in result.scores.values():
+            print(
+                f"    {score.metric:24} {score.value:.4f}   95 % [{score.low:.4f}, {score.high:.4f}]   n = {score.num_images:,}"
+            )
+        if result.confused:
+            pairs = ", ".join(
+                f"{true} taken for {predicted} ({count})" for true, predicted, count in result.confused[:3]
+            )
+            print(f"    most confused            {pairs}")
+
+
+def show_comparison(record: RunRecord, published: Baselines | None, *, brief: bool = False) -> None:
+    """Print which published results stand beside a run's, and why the others may not."""
+    if published is None:
+        print(f"\nNo published results are known for {record.baselines}.")
+        return
+    for result in results_of(record):
+        rows = compare(result, published)
+        beside = [row for row in rows if row.agreement.comparable]
+        print(f"\nPublished results beside {result.protocol} ({KINDS[result.kind]}): {len(beside)} of {len(rows)}")
+        for row in beside:
+            _show_beside(row)
+        if brief:
+            if len(beside) < len(rows):
+                print(
+                    f"  {len(rows) - len(beside)} are not comparable; `kit compare {record.competition}` says why, field by field."
+                )
+            continue
+        _show_refused(result, rows)
+
+
+def _show_beside(row: ComparedRow) -> None:
+    assert row.ours is not None and row.published.value is not None
+    mark = "" if row.published.status == "verified" else "  UNVERIFIED"
+    print(
+        f"  {row.published.metric:24} {row.published.value:.4f}   {row.published.method} ({row.published.year}){mark}"
+    )
+    print(f"  {'':24} {row.ours.value:.4f}   ours, 95 % [{row.ours.low:.4f}, {row.ours.high:.4f}]: {row.verdict}")
+    if row.published.source.url:
+        print(f"  {'':33}{row.published.source.url}")
+
+
+def _show_refused(result: Result, rows: list[ComparedRow]) -> None:
+    for _, group in reasons(rows):
+        print(f"\n  NOT COMPARABLE with {result.protocol} ({KINDS[result.kind]}), because")
+        for difference in group[0].agreement.differences:
+            print(
+                f"    {difference.field:18} ours: {difference.ours}; theirs: {difference.theirs}  (rule {difference.rule})"
+            )
+        if open_fields := group[0].agreement.not_stated:
+            print(f"    {'not stated':18} {', '.join(open_fields)}")
+        for row in group:
+            mark = "" if row.published.status == "verified" else ", unverified"
+            print(
+                f"      {row.published.metric} {row.published.value:.4f}  {row.published.method} ({row.published.year}{mark})"
+            )

@@ -1,0 +1,195 @@
+"""Commands that do the line or one stage of it: run, fetch, prepare, train, judge, submission."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The competition: its folder's name (see `kit list`).")]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", metavar="R", help="Recipe of the competition, or a .toml file.")
+]
+ProtocolId = Annotated[str | None, typer.Option("--protocol", metavar="P", help="Protocol of the competition.")]
+SourceName = Annotated[str | None, typer.Option("--source", metavar="S", help="Source set of the competition.")]
+Mirror = Annotated[
+    str | None, typer.Option("--mirror", metavar="DIR|URL", help="Serves the source's files; default: KIT_MIRROR.")
+]
+Labels = Annotated[str | None, typer.Option("--labels", metavar="L", help="Another label rule of the competition.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; repeatable.")
+]
+Folds = Annotated[int | None, typer.Option("--folds", metavar="N", help="Number of folds; 0 trains one model only.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of folds, weights, order, augmentation.")]
+
+
+def say(line: str) -> None:
+    """Print one line of progress to stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def plan_of(
+    slug: str,
+    recipe: str | None,
+    protocol: str | None,
+    source: str | None,
+    mirror: str | None,
+    labels: str | None,
+    set_: list[str] | None,
+    folds: int | None,
+    seed: int | None,
+) -> Any:
+    """Return the plan that the options of a command describe."""
+    from kit.run import plan_run
+
+    overrides = list(set_ or [])
+    overrides += [f"num_folds={folds}"] if folds is not None else []
+    overrides += [f"seed={seed}"] if seed is not None else []
+    return plan_run(
+        slug,
+        recipe=recipe,
+        protocol=protocol,
+        source=source,
+        mirror=mirror,
+        labels=labels,
+        overrides=overrides,
+        say=say,
+    )
+
+
+def run(
+    slug: Slug,
+    recipe: RecipeName = None,
+    protocol: ProtocolId = None,
+    source: SourceName = None,
+    mirror: Mirror = None,
+    labels: Labels = None,
+    set_: Set = None,
+    folds: Folds = None,
+    seed: Seed = None,
+    track: Annotated[bool, typer.Option(help="Show the run to MLflow when it is done.")] = True,
+) -> None:
+    """Do the whole line: fetch, label, fold, pack, train, predict, judge, compare, submission, record, board."""
+    from kit.board.compare import load_published
+    from kit.board.page import write_board
+    from kit.board.records import all_records
+    from kit.cli.show import show_comparison, show_run
+    from kit.run import finish, track_run
+    from kit.tracking import look_command
+
+    plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
+    record = finish(plan, say=say, progress=sys.stderr.isatty())
+    if track:
+        track_run(record, say=say)
+    page = next(page for page in write_board(all_records()) if page.stem == slug)
+    show_run(record)
+    show_comparison(record, load_published(record.baselines), brief=True)
+    print()
+    print(f"record      {plan.folder / 'record.json'}")
+    if (plan.folder / "submission.csv").is_file():
+        print(f"submission  {plan.folder / 'submission.csv'}")
+    print(f"board       {page}")
+    if track:
+        print(f"look on     {look_command()}")
+
+
+def fetch(slug: Slug, source: SourceName = None, mirror: Mirror = None) -> None:
+    """Fetch, check and unpack a competition's files."""
+    from kit.competition import load_competition
+    from kit.data.fetch import fetch as fetch_files
+
+    print(fetch_files(load_competition(slug), source=source, mirror=mirror, say=say))
+
+
+def prepare(
+    slug: Slug,
+    recipe: RecipeName = None,
+    protocol: ProtocolId = None,
+    source: SourceName = None,
+    mirror: Mirror = None,
+    labels: Labels = None,
+    set_: Set = None,
+    folds: Folds = None,
+    seed: Seed = None,
+) -> None:
+    """Label, fold and decode: everything before training."""
+    from kit.run import pack_for
+
+    plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
+    pack = pack_for(plan, say=say)
+    table = plan.samples.table
+    print(
+        f"images    {len(table):,}: {', '.join(f'{n:,} {side}' for side, n in table['split'].value_counts().items())}"
+    )
+    print(f"classes   {len(plan.samples.classes)}")
+    if plan.recipe.num_folds:
+        sizes = plan.train["fold"].value_counts().sort_index()
+        print(f"folds     {plan.recipe.num_folds}: {', '.join(f'{n:,}' for n in sizes)} images")
+    print(f"data      {plan.samples.folder}")
+    print(f"pack      {pack.folder}")
+    print(f"version   {plan.samples.fingerprint}")
+
+
+def train(
+    slug: Slug,
+    recipe: RecipeName = None,
+    protocol: ProtocolId = None,
+    source: SourceName = None,
+    mirror: Mirror = None,
+    labels: Labels = None,
+    set_: Set = None,
+    folds: Folds = None,
+    seed: Seed = None,
+) -> None:
+    """Train the models of a run, each unless it is trained already."""
+    from kit.run import train_models
+
+    plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
+    for model in train_models(plan, say=say, progress=sys.stderr.isatty()):
+        print(f"{model.name}  {model.history['minutes']:.1f} min  {model.checkpoint}")
+
+
+def judge(
+    slug: Slug,
+    recipe: RecipeName = None,
+    protocol: ProtocolId = None,
+    source: SourceName = None,
+    mirror: Mirror = None,
+    labels: Labels = None,
+    set_: Set = None,
+    folds: Folds = None,
+    seed: Seed = None,
+) -> None:
+    """Predict with the models of a run, score, and write the record."""
+    from kit.cli.show import show_run
+    from kit.run import finish
+
+    show_run(finish(plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed), say=say))
+
+
+def submission(
+    slug: Slug,
+    recipe: RecipeName = None,
+    protocol: ProtocolId = None,
+    source: SourceName = None,
+    mirror: Mirror = None,
+    labels: Labels = None,
+    set_: Set = None,
+    folds: Folds = None,
+    seed: Seed = None,
+) -> None:
+    """Write the submission file of a run."""
+    from kit.errors import SubmissionError
+    from kit.run import predict, train_models, write_submission_of
+
+    plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
+    train_models(plan, say=say, progress=sys.stderr.isatty())
+    path = write_submission_of(plan, predict(plan, say=say))
+    if path is None:
+        raise SubmissionError(
+            f"The protocol {plan.protocol_id} of {slug} has no test images, so there is nothing to submit. "
+            f"Its protocols: {', '.join(plan.competition.protocols)} (--protocol)."
+        )
+    print(path)
+
+
+COMMANDS = (run, fetch, prepare, train, judge, submission)

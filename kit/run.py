@@ -1,0 +1,411 @@
+"""The whole line as functions: a plan says what is to be done; each stage does it, unless it is done already."""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.board.records import SCHEMA_VERSION, Result, RunRecord, read_record, run_folder, write_record
+from kit.competition import Competition, Protocol, load_competition
+from kit.config import Recipe
+from kit.data.folds import assign_folds, fold_fingerprint
+from kit.data.pack import Pack, pack_images
+from kit.data.prepare import is_complete, prepare
+from kit.data.samples import Samples, write_table
+from kit.errors import DataError
+from kit.home import fingerprint, write_json, write_text
+from kit.judge.judgement import Judgement, judge
+from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
+from kit.kaggle.submission import submission_table, write_submission
+from kit.protocol import Conditions
+from kit.train.models import FULL, ModelFolder, find_model, model_names, train_model
+from kit.train.weights import Weights, find_weights
+
+Say = Callable[[str], None]
+# Goes up when the same recipe on the same data would give other numbers; runs of before are then not re-used.
+TRAINING_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """Everything that decides a run's numbers, known before anything is trained."""
+
+    competition: Competition
+    protocol_id: str
+    source: str
+    recipe: Recipe
+    samples: Samples
+    train: pd.DataFrame  # with `fold` where there are folds
+    weights: Weights | None
+    run_id: str
+    complete: bool
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return run_folder(self.run_id)
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol that the run follows."""
+        return self.competition.protocol(self.protocol_id)
+
+    @property
+    def shown_protocol(self) -> str:
+        """The protocol's id as results carry it: a partial source makes it another one."""
+        return self.protocol_id if self.complete else f"{self.protocol_id}@{self.source}"
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models to train."""
+        return model_names(num_folds=self.recipe.num_folds, has_test=not self.samples.test.empty)
+
+
+def plan_run(
+    slug: str,
+    *,
+    recipe: str | None = None,
+    protocol: str | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
+    labels: str | None = None,
+    overrides: Sequence[str] = (),
+    say: Say = print,
+) -> RunPlan:
+    """Fetch, label and fold; return what a run with these settings would do.
+
+    Args:
+        slug: the competition.
+        recipe: name of one of its recipes, or path of a TOML file.
+        protocol: id of one of its protocols.
+        source: name of one of its source sets.
+        mirror: folder or URL that serves the files.
+        labels: name of another label rule.
+        overrides: "key=value", laid over the recipe.
+        say: takes lines of progress and warnings.
+    """
+    competition = load_competition(slug)
+    chosen = competition.recipe(recipe, overrides=tuple(overrides))
+    protocol_id = protocol or competition.default_protocol
+    competition.protocol(protocol_id)
+    weights = find_weights(chosen.model.name, chosen.model.weights, pretraining_group=chosen.model.pretraining_group)
+    samples = prepare(
+        competition, protocol=protocol_id, source=source, mirror=mirror, labels=labels, seed=chosen.seed, say=say
+    )
+    train = samples.train
+    if chosen.num_folds:
+        train = assign_folds(train, num_folds=chosen.num_folds, seed=chosen.seed)
+    elif samples.test.empty:
+        raise DataError(
+            f"The protocol {protocol_id} of {slug} has no test images, so without folds nothing could be predicted. "
+            "Give --folds 5."
+        )
+    key = fingerprint(
+        str(TRAINING_VERSION),
+        json.dumps({**chosen.as_dict(), "name": ""}, sort_keys=True),
+        samples.fingerprint,
+        protocol_id,
+        competition.source_name(source),
+        repr(competition.protocol(protocol_id)),
+        repr(competition.submission),
+        weights.fingerprint if weights else "none",
+    )
+    return RunPlan(
+        competition=competition,
+        protocol_id=protocol_id,
+        source=competition.source_name(source),
+        recipe=chosen,
+        samples=samples,
+        train=train,
+        weights=weights,
+        run_id=f"{slug}-{protocol_id}-{chosen.name}-s{chosen.seed}-{key[:8]}",
+        complete=is_complete(competition, samples, source=source),
+    )
+
+
+def pack_for(plan: RunPlan, *, say: Say = print) -> Pack:
+    """Return the decoded images of a plan."""
+    return pack_images(plan.samples, store_size=plan.recipe.input.store_size, say=say)
+
+
+def train_models(plan: RunPlan, *, say: Say = print, progress: bool = False) -> list[ModelFolder]:
+    """Return all models of a plan, training those that are not there yet."""
+    folder = plan.folder / "models"
+    found = [find_model(folder, name) for name in plan.models]
+    if all(found):
+        return [model for model in found if model is not None]
+    write_json(plan.folder / "recipe.json", plan.recipe.as_dict())
+    if plan.recipe.num_folds:
+        write_text(plan.folder / "folds.csv", write_table(plan.train[["image_id", "label", "group", "fold"]]))
+    pack = pack_for(plan, say=say)
+    return [
+        train_model(
+            name,
+            plan.train,
+            pack,
+            recipe=plan.recipe,
+            classes=plan.samples.classes,
+            folder=folder,
+            say=say,
+            progress=progress,
+        )
+        for name in plan.models
+    ]
+
+
+def predict(plan: RunPlan, *, say: Say = print) -> dict[str, Predictions]:
+    """Return a plan's predictions by kind: out of fold, of the test images, and the mean of the fold models there."""
+    has_test = not plan.samples.test.empty
+    kinds = ["test"] if has_test else []
+    if plan.recipe.num_folds:
+        kinds += ["out-of-fold"] + (["fold-ensemble"] if has_test else [])
+    files = {kind: plan.folder / "predictions" / f"{kind}.csv" for kind in kinds}
+    if not all(path.is_file() for path in files.values()):
+        for kind, predictions in _predict_now(plan, say=say).items():
+            write_predictions(files[kind], predictions)
+    # Read back even when just written: a second run must start from the very same numbers.
+    return {kind: read_predictions(path, kind=kind, classes=plan.samples.classes) for kind, path in files.items()}
+
+
+def _predict_now(plan: RunPlan, *, say: Say) -> dict[str, Predictions]:
+    from kit.train.checkpoint import load_checkpoint
+    from kit.train.loop import predict_probabilities
+    from kit.train.model import choose_device
+
+    pack = pack_for(plan, say=say)
+    device = choose_device(plan.recipe.device)
+    test, train = plan.samples.test, plan.train
+    held_out, on_test = [], []
+    found: dict[str, Predictions] = {}
+    for name in plan.models:
+        model = find_model(plan.folder / "models", name)
+        if model is None:
+            raise DataError(
+                f"The model {name} of {plan.run_id} is not trained. Run `kit train {plan.competition.slug}`."
+            )
+        network = load_checkpoint(model.checkpoint).network
+
+        def answer(table: pd.DataFrame, *, kind: str, fold: int) -> Predictions:
+            probabilities = predict_probabilities(
+                network,  # noqa: B023 (called in this very turn of the loop)
+                pack,
+                table,
+                image_size=plan.recipe.input.image_size,
+                test_crop=plan.recipe.input.test_crop,
+                device=device,
+            )
+            return Predictions(
+                kind=kind,
+                image_ids=tuple(table["image_id"]),
+                classes=plan.samples.classes,
+                probabilities=probabilities,
+                labels=tuple(table["label"]),
+                folds=np.full(len(table), fold, dtype=np.int64),
+            )
+
+        if name == FULL:
+            found["test"] = answer(test, kind="test", fold=-1)
+        else:
+            fold = int(name.removeprefix("fold-"))
+            rows = train[train["fold"] == fold].reset_index(drop=True)
+            held_out.append(answer(rows, kind="out-of-fold", fold=fold))
+            if not test.empty:
+                on_test.append(answer(test, kind="test", fold=fold))
+    if held_out:
+        found["out-of-fold"] = join_folds(held_out)
+    if on_test:
+        found["fold-ensemble"] = mean_of_folds(on_test)
+    return found
+
+
+def judge_all(plan: RunPlan, predictions: dict[str, Predictions]) -> dict[str, Judgement]:
+    """Judge every set of predictions whose truth is known."""
+    metric = plan.protocol.metric
+    return {kind: judge(found, metric=metric) for kind, found in predictions.items() if found.labelled}
+
+
+def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_group: str | None) -> Conditions:
+    """Return the typed conditions of one kind of a plan's predictions."""
+    protocol, schedule = plan.protocol, plan.recipe.schedule
+    part = "" if plan.complete else f" ({plan.source}: {num_images:,} of {protocol.num_test or 'an unknown number':,})"
+    pool_part = "" if plan.complete else f" ({plan.source}: {len(plan.samples.train):,} images)"
+    tested, trained, selection, inference = (
+        protocol.test_images + part,
+        protocol.training_pool + pool_part,
+        "held-out",
+        "single",
+    )
+    if kind == "out-of-fold":
+        selection = "out-of-fold"
+        own = protocol.test_images == "out-of-fold"
+        if not own:
+            tested = f"{protocol.training_pool}, out of fold{pool_part}"
+        if not own or plan.recipe.num_folds != 5:
+            trained = (
+                f"{plan.recipe.num_folds - 1} of {plan.recipe.num_folds} folds of {protocol.training_pool}{pool_part}"
+            )
+    elif kind == "fold-ensemble":
+        inference = "ensemble"
+    return Conditions(
+        test_images=tested,
+        num_test=num_images,
+        metric=protocol.metric,
+        training_pool=trained,
+        pretraining_group=pretraining_group,
+        adaptation="trained" if schedule.epochs or pretraining_group == "none" else "linear-probe",
+        extra_inputs=protocol.extra_inputs,
+        inference=inference,
+        selection=selection,
+    )
+
+
+def write_submission_of(plan: RunPlan, predictions: dict[str, Predictions]) -> Path | None:
+    """Write the submission for the test images, if there are any, and return its path."""
+    if "test" not in predictions:
+        return None
+    path = plan.folder / "submission.csv"
+    table = submission_table(plan.competition, predictions["test"], data=plan.samples.folder)
+    return write_submission(path, table)
+
+
+def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str, Judgement]) -> RunRecord:
+    """Gather a finished run into its record."""
+    first = models[0].history
+    results = [
+        Result(
+            kind=kind,
+            protocol=plan.shown_protocol,
+            conditions=conditions_of(
+                plan,
+                kind,
+                num_images=next(iter(found.scores.values())).num_images,
+                pretraining_group=first["pretraining_group"],
+            ),
+            scores=found.scores,
+            confused=found.confused[:20],
+        )
+        for kind, found in judgements.items()
+    ]
+    steps = sum(model.history["num_steps"] for model in models)
+    rates = [log["images_per_second"] for model in models for log in model.history["history"]]
+    return RunRecord(
+        schema_version=SCHEMA_VERSION,
+        run_id=plan.run_id,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        competition=plan.competition.slug,
+        title=plan.competition.title,
+        baselines=plan.competition.baselines_id,
+        protocol=plan.shown_protocol,
+        source=plan.source,
+        complete=plan.complete,
+        data={
+            "fingerprint": plan.samples.fingerprint,
+            "num_train": len(plan.samples.train),
+            "num_test": len(plan.samples.test),
+            "num_missing": plan.samples.missing,
+        },
+        folds={
+            "num_folds": plan.recipe.num_folds,
+            "fingerprint": fold_fingerprint(plan.train) if plan.recipe.num_folds else "",
+        },
+        recipe=plan.recipe.as_dict(),
+        network={
+            "name": plan.recipe.model.name,
+            "num_parameters": first["num_parameters"],
+            "weights_origin": first["weights_origin"],
+            "weights_fingerprint": plan.weights.fingerprint if plan.weights else "",
+            "pretraining_group": first["pretraining_group"],
+        },
+        results=results,
+        cost={
+            "train_minutes": sum(model.history["minutes"] for model in models),
+            "num_models": len(models),
+            "steps": steps,
+            "images_per_second": float(np.median(rates)),
+            "peak_memory_gib": max(model.history["peak_memory_gib"] for model in models),
+            "device": first["device"],
+            "num_threads": first["num_threads"],
+        },
+        versions=_versions(),
+        commit=_commit(),
+    )
+
+
+def run(slug: str, *, say: Say = print, progress: bool = False, **settings: object) -> tuple[RunPlan, RunRecord]:
+    """Do the whole line for one competition and return plan and record; what is done and unchanged is re-used.
+
+    Args:
+        slug: the competition.
+        say: takes lines of progress and warnings.
+        progress: draw a progress bar while training.
+        settings: those of `plan_run`.
+    """
+    plan = plan_run(slug, say=say, **settings)  # type: ignore[arg-type]
+    return plan, finish(plan, say=say, progress=progress)
+
+
+def finish(plan: RunPlan, *, say: Say = print, progress: bool = False) -> RunRecord:
+    """Train, predict, judge, write submission and record of a plan, as far as that is not done."""
+    path = plan.folder / "record.json"
+    submitted = plan.samples.test.empty or (plan.folder / "submission.csv").is_file()
+    if path.is_file() and submitted and all(find_model(plan.folder / "models", name) for name in plan.models):
+        say(f"{plan.run_id} is done already: every stage is re-used")
+        return read_record(path)
+    models = train_models(plan, say=say, progress=progress)
+    predictions = predict(plan, say=say)
+    judgements = judge_all(plan, predictions)
+    write_submission_of(plan, predictions)
+    if path.is_file():  # a record is never edited; what was lost beside it has been made again
+        return read_record(path)
+    record = record_of(plan, models, judgements)
+    write_record(record)
+    return record
+
+
+def track_run(record: RunRecord, *, say: Say = print) -> None:
+    """Show a finished run to MLflow. Whatever goes wrong there is said in a line and stops nothing."""
+    from kit.board.compare import load_published
+    from kit.tracking import histories_of, store_uri, track
+
+    marker = run_folder(record.run_id) / "tracked.json"
+    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("store") == store_uri():
+        return
+    try:
+        mlflow_id = track(record, histories_of(record.run_id), load_published(record.baselines))
+        write_json(marker, {"store": store_uri(), "mlflow_run_id": mlflow_id})
+    except Exception as error:
+        say(
+            f"MLflow did not take the run ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). "
+            f"The run's own files are whole: {run_folder(record.run_id)}"
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": sys.platform}
+    for name in ("competition-kit", "torch", "timm", "albumentations", "numpy", "opencv-python-headless"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that this kit runs from, or None where it was installed."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

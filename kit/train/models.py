@@ -1,0 +1,194 @@
+"""The models of a run: one per fold, and one on the whole training list where there is a test list."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kit.config import Recipe
+from kit.data.pack import Pack
+from kit.home import sha256_of_file, write_json
+
+Say = Callable[[str], None]
+FULL = "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """A trained model on disk."""
+
+    name: str  # "fold-0", ... or "full"
+    folder: Path
+    history: Mapping[str, Any]  # what `Trained` held, with the network's facts
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights that scores are taken from."""
+        return self.folder / "last.safetensors"
+
+
+def model_names(*, num_folds: int, has_test: bool) -> list[str]:
+    """Return the models that a run needs, in the order in which they are trained."""
+    return [f"fold-{k}" for k in range(num_folds)] + ([FULL] if has_test else [])
+
+
+def find_model(folder: Path, name: str) -> ModelFolder | None:
+    """Return the finished model `name` below `folder`, or None: history.json is written last, with the checksum."""
+    about = folder / name / "history.json"
+    try:
+        history = json.loads(about.read_text(encoding="utf-8"))
+        found = ModelFolder(name=name, folder=folder / name, history=history)
+        whole = sha256_of_file(found.checkpoint) == history["sha256"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return found if whole else None
+
+
+def train_model(
+    name: str,
+    train: pd.DataFrame,
+    pack: Pack,
+    *,
+    recipe: Recipe,
+    classes: tuple[str, ...],
+    folder: Path,
+    say: Say,
+    progress: bool = False,
+) -> ModelFolder:
+    """Return the model `name`, trained now unless it was before.
+
+    Args:
+        name: "fold-K" trains on the other folds and looks at fold K after each epoch; "full" on every row.
+        train: rows with `image_id`, `label` and, for folds, `fold`.
+        pack: their images.
+        recipe: how.
+        classes: in order.
+        folder: `folder`/name gets the checkpoints.
+        say: takes a line per epoch.
+        progress: draw a progress bar (on a terminal).
+    """
+    if (found := find_model(folder, name)) is not None:
+        return found
+    from kit.train.loop import fit  # torch and timm: seconds that a run without training need not spend
+    from kit.train.model import choose_device, make_network
+
+    device = choose_device(recipe.device)
+    number = 0 if name == FULL else 1 + int(name.removeprefix("fold-"))
+    network = make_network(recipe.model, num_classes=len(classes), seed=recipe.seed * 1009 + number)
+    if network.weights_origin == "none":
+        say(f"{name}: {recipe.model.name} starts from RANDOM weights: nothing pretrained is used")
+    held_out = train["fold"] == number - 1 if name != FULL else pd.Series(False, index=train.index)
+    parts = train[~held_out].reset_index(drop=True), train[held_out].reset_index(drop=True)
+    num_epochs = recipe.schedule.frozen_epochs + recipe.schedule.epochs
+    with _bar(name, shown=progress) as tick:
+        trained = fit(
+            network,
+            pack,
+            parts[0],
+            parts[1] if len(parts[1]) else None,
+            recipe=recipe,
+            classes=classes,
+            folder=folder / name,
+            device=device,
+            seed=recipe.seed * 1009 + number,
+            tick=tick,
+            report=lambda log: say(
+                f"{name}  epoch {log.epoch}/{num_epochs} ({log.stage})  train loss {log.train_loss:.4f}"
+                + (
+                    ""
+                    if log.valid_loss is None
+                    else f"  held-out loss {log.valid_loss:.4f}  accuracy {log.valid_accuracy:.4f}"
+                )
+                + f"  {log.images_per_second:,.0f} images/s"
+            ),
+        )
+    history = {
+        "sha256": sha256_of_file(folder / name / "last.safetensors"),
+        "history": [asdict(log) for log in trained.history],
+        "minutes": trained.minutes,
+        "num_steps": trained.num_steps,
+        "best_epoch": trained.best_epoch,
+        "num_train": len(parts[0]),
+        "num_parameters": network.num_parameters,
+        "weights_origin": network.weights_origin,
+        "pretraining_group": network.pretraining_group,
+        "device": device_name(str(device)),
+        "num_threads": _num_threads(),
+        "peak_memory_gib": _peak_memory_gib(str(device)),
+    }
+    write_json(folder / name / "history.json", history)
+    return ModelFolder(name=name, folder=folder / name, history=history)
+
+
+class _bar:  # noqa: N801 (used as a function)
+    """A progress bar on stderr, or nothing where there is no terminal."""
+
+    def __init__(self, name: str, *, shown: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not shown,
+        )
+        self._task = self._progress.add_task(name, total=None)
+
+    def __enter__(self) -> Callable[[int, int, float], None]:
+        """Start drawing; give the function that `fit` calls after each step."""
+        self._progress.start()
+
+        def tick(step: int, total: int, loss: float) -> None:
+            self._progress.update(self._task, completed=step, total=total)
+
+        return tick
+
+    def __exit__(self, *_: object) -> None:
+        """Stop drawing."""
+        self._progress.stop()
+
+
+def device_name(device: str) -> str:
+    """Return the hardware's name, e.g. "NVIDIA H200" or the processor's model."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    import platform
+
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        if models:
+            return models[0]
+    return platform.processor() or platform.machine()
+
+
+def _num_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _peak_memory_gib(device: str) -> float:
+    import torch
+
+    if device.startswith("cuda"):
+        return float(torch.cuda.max_memory_allocated(device)) / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return 0.0
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
