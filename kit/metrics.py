@@ -1,13 +1,17 @@
 """The metrics: each is one function with a declared direction and definition. `METRICS` is their only list."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the names of the metrics are asked for by `kit list`, which must not pay for numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
-Labels = NDArray[np.int64]  # (N,), class indices
-Probabilities = NDArray[np.float64]  # (N, C), rows sum to 1
+Labels: TypeAlias = "NDArray[np.int64]"  # (N,), class indices
+Probabilities: TypeAlias = "NDArray[np.float64]"  # (N, C), rows sum to 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,8 @@ class Metric:
 
 def accuracy(labels: Labels, probabilities: Probabilities) -> float:
     """Return the share of images whose most probable class is the true one, in [0, 1]."""
+    import numpy as np
+
     return float(np.mean(probabilities.argmax(axis=1) == labels))
 
 
@@ -33,6 +39,8 @@ def error_rate(labels: Labels, probabilities: Probabilities) -> float:
 
 def mean_per_class_accuracy(labels: Labels, probabilities: Probabilities) -> float:
     """Return the mean over the classes present of each class's accuracy (also: balanced accuracy)."""
+    import numpy as np
+
     num_classes = probabilities.shape[1]
     right = probabilities.argmax(axis=1) == labels
     of_class = np.bincount(labels, minlength=num_classes)
@@ -43,6 +51,8 @@ def mean_per_class_accuracy(labels: Labels, probabilities: Probabilities) -> flo
 
 def log_loss(labels: Labels, probabilities: Probabilities) -> float:
     """Return the mean of -ln(probability of the true class), in nats; probabilities are kept off 0 by 1e-15."""
+    import numpy as np
+
     of_truth = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.clip(of_truth, 1e-15, 1.0)).mean())
 
@@ -53,6 +63,7 @@ def roc_auc(labels: Labels, probabilities: Probabilities) -> float:
     The Mann-Whitney form: the chance that a random member of the class is ranked above a random other
     image, ties counting half. NaN where only one class is present.
     """
+    import numpy as np
     from scipy.stats import rankdata
 
     columns = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
@@ -111,4 +122,6 @@ METRICS: Mapping[str, Metric] = {
 
 def score(metric: str, *, labels: Labels, probabilities: Probabilities) -> float:
     """Return `metric` of `probabilities` (N, C), rows summing to 1, against true class indices `labels` (N,)."""
+    import numpy as np
+
     return METRICS[metric].function(np.asarray(labels), np.asarray(probabilities, dtype=np.float64))

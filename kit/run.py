@@ -383,7 +383,7 @@ def track_run(record: RunRecord, *, say: Say = print) -> None:
         write_json(marker, {"store": store_uri(), "mlflow_run_id": mlflow_id})
     except Exception as error:
         say(
-            f"MLflow did not take the run ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). "
+            f"MLflow did not take the run ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
             f"The run's own files are whole: {run_folder(record.run_id)}"
         )
 

@@ -15,20 +15,6 @@ from kit.home import family, write_text
 from kit.metrics import METRICS
 from kit.protocol import NOT_STATED, Conditions
 
-STYLE = """
-:root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--paper:#fff;--ours:#0b62c4;--theirs:#8a5a00;--band:#eef4fb}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa4ae;--line:#3a424c;--paper:#0f1419;--ours:#6cb2ff;--theirs:#e0ac50;--band:#16222f}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:70rem;margin:0 auto;padding:1rem}
-h1{font-size:1.6rem;line-height:1.2}h2{font-size:1.2rem;margin-top:2.2rem;border-top:1px solid var(--line);padding-top:1rem}
-p.soft,small,.soft{color:var(--soft)}.warn{border-left:4px solid var(--theirs);padding:.4rem .8rem;background:var(--band)}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}th{font-size:.85rem;color:var(--soft)}
-td.n{text-align:right;white-space:nowrap}tr.ours{background:var(--band)}tr.ours th{color:var(--ours);font-size:1rem}tr th[scope=row]{font-weight:600;color:var(--ink)}
-tr.ours th[scope=row]{color:var(--ours)}svg{display:block;width:16rem;max-width:100%;height:1.4rem}details{margin:.5rem 0}summary{cursor:pointer}
-code{font-size:.9em;overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-a{color:var(--ours)}
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -108,7 +94,8 @@ def _group(conditions: Conditions, rows: Sequence[tuple[RunRecord, Result]], pub
         parts.append("<p>In another metric, on the same terms:</p><ul>")
         parts += [
             f"<li>{escape(row.published.metric)}: ours {escape(f'{row.ours.value:.4f}' if row.ours else NOT_STATED)}, "
-            f"{escape(row.published.method)} ({row.published.year}) {row.published.value:.4f}; {escape(row.verdict)}</li>"
+            f"{escape(row.published.method)} ({row.published.year}) "
+            f"{row.published.value:.4f}; {escape(row.verdict)}</li>"
             for row in other
         ]
         parts.append("</ul>")
@@ -133,7 +120,8 @@ def _conditions_list(conditions: Conditions) -> str:
 def _our_line(record: RunRecord, result: Result, metric: str) -> Line:
     score = result.scores[metric]
     detail = (
-        f"{record.network['name']}, {record.recipe['input']['image_size']} px, weights {record.network['weights_origin']}, "
+        f"{record.network['name']}, {record.recipe['input']['image_size']} px, "
+        f"weights {record.network['weights_origin']}, "
         f"{record.cost['train_minutes']:.1f} min on {record.cost['device']}"
     )
     return Line(
@@ -178,7 +166,8 @@ def _table(lines: Sequence[Line], metric: str) -> str:
     direction = "higher is better" if METRICS[metric].greater_is_better else "lower is better"
     return (
         f'<div class="wide"><table><caption class="soft">{escape(metric)}, {direction}</caption><thead><tr>'
-        '<th scope="col">Rank</th><th scope="col">Result</th><th scope="col">Value</th><th scope="col">95 % interval</th>'
+        '<th scope="col">Rank</th><th scope="col">Result</th><th scope="col">Value</th>'
+        '<th scope="col">95 % interval</th>'
         f'<th scope="col">Drawn</th><th scope="col">Note</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
@@ -188,15 +177,14 @@ def _bar(line: Line, lowest: float, highest: float) -> str:
         return round(240 * (value - lowest) / (highest - lowest), 1)
 
     colour = "var(--ours)" if line.ours else "var(--theirs)"
-    span = ""
-    label = f"{line.value:.4f}"
+    label, interval = f"{line.value:.4f}", ""
     if line.low is not None and line.high is not None:
         label += f", interval {line.low:.4f} to {line.high:.4f}"
-        span = f'<rect x="{x(line.low)}" y="8" width="{max(1.0, x(line.high) - x(line.low))}" height="6" rx="3" fill="{colour}" opacity=".4"/>'
-    return (
-        f'<svg viewBox="0 0 240 22" role="img" aria-label="{label}"><line x1="0" x2="240" y1="11" y2="11" stroke="var(--line)"/>'
-        f'{span}<circle cx="{x(line.value)}" cy="11" r="4.5" fill="{colour}"/></svg>'
-    )
+        width = max(1.0, x(line.high) - x(line.low))
+        interval = f'<rect x="{x(line.low)}" y="8" width="{width}" height="6" rx="3" fill="{colour}" opacity=".4"/>'
+    axis = '<line x1="0" x2="240" y1="11" y2="11" stroke="var(--line)"/>'
+    dot = f'<circle cx="{x(line.value)}" cy="11" r="4.5" fill="{colour}"/>'
+    return f'<svg viewBox="0 0 240 22" role="img" aria-label="{label}">{axis}{interval}{dot}</svg>'
 
 
 def _refused(compared: Iterable[ComparedRow]) -> str:
@@ -229,8 +217,9 @@ def _confused(result: Result) -> str:
 
 
 def _html(title: str, body: str) -> str:
+    style = (Path(__file__).parent / "board.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>\n{body}\n</main></body></html>\n"
+        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>\n{body}\n</main></body></html>\n"
     )

@@ -22,9 +22,8 @@ def show_run(record: RunRecord) -> None:
     for result in results_of(record):
         print(f"\n  {result.protocol} ({KINDS[result.kind]})")
         for score in result.scores.values():
-            print(
-                f"    {score.metric:24} {score.value:.4f}   95 % [{score.low:.4f}, {score.high:.4f}]   n = {score.num_images:,}"
-            )
+            interval = f"95 % [{score.low:.4f}, {score.high:.4f}]"
+            print(f"    {score.metric:24} {score.value:.4f}   {interval}   n = {score.num_images:,}")
         if result.confused:
             pairs = ", ".join(
                 f"{true} taken for {predicted} ({count})" for true, predicted, count in result.confused[:3]
@@ -46,7 +45,8 @@ def show_comparison(record: RunRecord, published: Baselines | None, *, brief: bo
         if brief:
             if len(beside) < len(rows):
                 print(
-                    f"  {len(rows) - len(beside)} are not comparable; `kit compare {record.competition}` says why, field by field."
+                    f"  {len(rows) - len(beside)} are not comparable; "
+                    f"`kit compare {record.competition}` says why, field by field."
                 )
             continue
         _show_refused(result, rows)
@@ -68,12 +68,14 @@ def _show_refused(result: Result, rows: list[ComparedRow]) -> None:
         print(f"\n  NOT COMPARABLE with {result.protocol} ({KINDS[result.kind]}), because")
         for difference in group[0].agreement.differences:
             print(
-                f"    {difference.field:18} ours: {difference.ours}; theirs: {difference.theirs}  (rule {difference.rule})"
+                f"    {difference.field:18} ours: {difference.ours}; "
+                f"theirs: {difference.theirs}  (rule {difference.rule})"
             )
         if open_fields := group[0].agreement.not_stated:
             print(f"    {'not stated':18} {', '.join(open_fields)}")
         for row in group:
             mark = "" if row.published.status == "verified" else ", unverified"
             print(
-                f"      {row.published.metric} {row.published.value:.4f}  {row.published.method} ({row.published.year}{mark})"
+                f"      {row.published.metric} {row.published.value:.4f}  "
+                f"{row.published.method} ({row.published.year}{mark})"
             )

@@ -52,9 +52,7 @@ def fetch(competition: Competition, *, source: str | None = None, mirror: str | 
     files = [(file, _obtain(file, downloads, competition, mirror, say)) for file in chosen.files]
     with filling(folder) as part:
         if chosen.kaggle:
-            from kit.kaggle.client import download_competition
-
-            for archive in download_competition(chosen.kaggle, make_folder(downloads)):
+            for archive in _kaggle_files(chosen.kaggle, downloads, competition, mirror):
                 _unpack(archive, part) if archive.suffix == ".zip" else shutil.copy(archive, part / archive.name)
         for file, path in files:
             if file.unpack:
@@ -110,6 +108,17 @@ def _obtain(file: SourceFile, downloads: Path, competition: Competition, mirror:
         f"Without a network: put the file into a folder and give it with --mirror DIR (or KIT_MIRROR=DIR), "
         f"there as {' or '.join(dict.fromkeys(p for p in places if p))}. What was received is kept and will be resumed."
     )
+
+
+def _kaggle_files(name: str, downloads: Path, competition: Competition, mirror: str | None) -> list[Path]:
+    """Return what Kaggle gives for its competition `name`: the archive in a mirror folder, else downloaded files."""
+    from kit.kaggle.client import download_competition
+
+    if mirror and "://" not in mirror:
+        for place in (f"{competition.slug}/{name}.zip", f"{name}.zip"):
+            if (archive := Path(mirror).expanduser() / place).is_file():
+                return [archive]
+    return download_competition(name, make_folder(downloads))
 
 
 def _download(url: str, target: Path, *, num_bytes: int) -> None:

@@ -30,8 +30,8 @@ def download_competition(slug: str, folder: Path) -> list[Path]:
     if credentials_place() is None:
         raise FetchError(
             f"Kaggle's files of {slug!r} need an account: no credentials were found. Make a token on kaggle.com "
-            "(Settings, API) and put it into KAGGLE_API_TOKEN or ~/.kaggle/kaggle.json; or fetch the files by "
-            "hand and give their folder with --mirror DIR."
+            "(Settings, API) and put it into KAGGLE_API_TOKEN or ~/.kaggle/kaggle.json; or fetch {slug}.zip by "
+            "hand and give its folder with --mirror DIR."
         )
     import requests
 
@@ -47,8 +47,8 @@ def download_competition(slug: str, folder: Path) -> list[Path]:
             raise FetchError(_explain(slug, status, str(error))) from error
         except requests.exceptions.RequestException as error:
             raise FetchError(
-                f"Kaggle could not be reached for {slug!r}: {error}. Without a network, give a folder with the "
-                "competition's files: --mirror DIR."
+                f"Kaggle could not be reached for {slug!r}: {error}. Without a network, give a folder with "
+                f"{slug}.zip: --mirror DIR."
             ) from error
         except (SystemExit, ValueError) as error:  # the client's words for credentials it cannot use
             raise FetchError(

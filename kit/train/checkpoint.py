@@ -77,7 +77,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except RuntimeError as error:
         raise WeightsError(f"The checkpoint {path} does not fit {about['model']}: {error}") from error
     network = Network(
-        module=blank.module.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        module=blank.module.to(memory_format=torch.channels_last),
         input=InputSpec(
             mean=tuple(json.loads(about["mean"])),
             std=tuple(json.loads(about["std"])),

@@ -143,7 +143,7 @@ def fit(
                     logits = _forward(module, images, head_only=stage == "head")  # (B, C)
                     loss = F.cross_entropy(logits.float(), labels, label_smoothing=plan.label_smoothing)
                 optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 scaler.step(optimizer)
                 scaler.update()
                 losses[k] = loss.detach()
@@ -251,12 +251,12 @@ def mixed_precision(device: torch.device) -> tuple[Callable[[], AbstractContextM
 
 def _forward(module: nn.Module, images: Tensor, *, head_only: bool) -> Tensor:
     """Return logits; a frozen body is run without a graph, which saves its memory and a third of the time."""
-    if not head_only:
-        logits: Tensor = module(images)
-        return logits
-    with torch.no_grad():
-        features = module.forward_features(images)  # type: ignore[operator]
-    logits = module.forward_head(features)  # type: ignore[operator]
+    if head_only:
+        with torch.no_grad():
+            features = module.forward_features(images)  # type: ignore[operator]
+        logits: Tensor = module.forward_head(features)  # type: ignore[operator]
+    else:
+        logits = module(images)
     return logits
 
 
@@ -278,7 +278,7 @@ def _check_finite(losses: Tensor, k: int, *, epoch: int, folder: Path) -> None:
     step = int(torch.nonzero(~torch.isfinite(losses[: k + 1]))[0])
     raise TrainingError(
         f"The loss stopped being a number in epoch {epoch}, step {step + 1}. The learning rate is the usual reason: "
-        f"try a third of it (--set schedule.lr=..., schedule.frozen_lr=...). No checkpoint was written over in {folder}."
+        f"try a third of it (--set schedule.lr=..., schedule.frozen_lr=...). Nothing in {folder} was written over."
     )
 
 

@@ -1,0 +1,65 @@
+"""Every test: no network, no account, one thread, and a KIT_HOME of its own."""
+
+import os
+
+# Before the first import of torch, timm or albumentations, which read them once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from toys import make_toy_competition
+
+# The same examples on every run: a failure is a fact about the commit. No deadline: machines differ.
+settings.register_profile(
+    "kit",
+    deadline=None,
+    derandomize=True,
+    max_examples=25,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("kit")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test an empty KIT_HOME and user folder, and none of the user's settings."""
+    for name in os.environ:
+        if name.startswith("KAGGLE_") or name in ("KIT_MIRROR", "KIT_WEIGHTS", "KIT_COMPETITIONS"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "kit-home"
+    monkeypatch.setenv("KIT_HOME", str(home))
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "user" / "kaggle"))
+    return home
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Return the folder with real images (`data/`) and weights (`weights/`), for tests marked `real`."""
+    chosen = os.environ.get("KIT_TEST_DATA")
+    if not chosen:
+        pytest.skip("KIT_TEST_DATA names no folder with real images")
+    folder = Path(chosen)
+    if not (folder / "data").is_dir():
+        pytest.skip(f"KIT_TEST_DATA is {chosen}, which has no folder data/")
+    return folder
+
+
+@pytest.fixture
+def toy_competition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a maker of toy competitions (see `toys.make_toy_competition`) that gives the slug."""
+
+    def make(**options: object) -> str:
+        folder = make_toy_competition(tmp_path, **options)  # type: ignore[arg-type]
+        monkeypatch.setenv("KIT_COMPETITIONS", str(tmp_path / "competitions"))
+        monkeypatch.setenv("KIT_MIRROR", str(tmp_path / "mirror"))
+        return folder.name
+
+    return make

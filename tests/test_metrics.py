@@ -1,0 +1,129 @@
+"""Metrics: one contract for all of them, one example each that can be checked by hand, and scikit-learn's word."""
+
+from math import log
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.metrics import METRICS, score
+
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+PERFECT = np.eye(3)[LABELS]  # (6, 3)
+UNIFORM = np.full((6, 3), 1 / 3)
+BEST = {"accuracy": 1.0, "error_rate": 0.0, "mean_per_class_accuracy": 1.0, "log_loss": 0.0, "roc_auc": 1.0}
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels (N,), every class present, and probabilities (N, C), all positive."""
+    num_classes = draw(st.integers(2, 4))
+    num_images = draw(st.integers(2 * num_classes, 30))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    labels = random.permutation(np.arange(num_images) % num_classes)
+    # Few levels, so that equal probabilities happen.
+    raw = random.integers(1, 6, size=(num_images, num_classes)).astype(np.float64)
+    return labels, raw / raw.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_is_listed_under_its_name_with_a_definition(metric):
+    entry = METRICS[metric]
+    assert entry.name == metric
+    assert entry.definition
+    assert entry.takes in ("classes", "probabilities")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_perfect_answers_get_the_best_value(metric):
+    assert score(metric, labels=LABELS, probabilities=PERFECT) == BEST[metric]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_declared_direction_is_the_true_one(metric):
+    perfect = score(metric, labels=LABELS, probabilities=PERFECT)
+    uniform = score(metric, labels=LABELS, probabilities=UNIFORM)
+    assert (perfect > uniform) is METRICS[metric].greater_is_better
+    assert perfect != uniform
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@given(data=answers(), seed=st.integers(0, 1000))
+def test_row_order_does_not_matter(metric, data, seed):
+    labels, probabilities = data
+    order = np.random.default_rng(seed).permutation(len(labels))
+    shuffled = score(metric, labels=labels[order], probabilities=probabilities[order])
+    assert shuffled == pytest.approx(score(metric, labels=labels, probabilities=probabilities))
+
+
+@pytest.mark.parametrize("metric", [m for m in METRICS if METRICS[m].takes == "classes"])
+@given(data=answers())
+def test_a_metric_that_takes_classes_sees_the_most_probable_class_only(metric, data):
+    labels, probabilities = data
+    decided = np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]
+    assert score(metric, labels=labels, probabilities=decided) == score(
+        metric, labels=labels, probabilities=probabilities
+    )
+
+
+TWO_OF_THREE = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]])  # of labels 0, 0, 1: the second is wrong
+
+
+def test_two_of_three_right_is_an_accuracy_of_two_thirds():
+    assert score("accuracy", labels=np.array([0, 0, 1]), probabilities=TWO_OF_THREE) == pytest.approx(2 / 3)
+
+
+def test_one_of_three_wrong_is_an_error_rate_of_a_third():
+    assert score("error_rate", labels=np.array([0, 0, 1]), probabilities=TWO_OF_THREE) == pytest.approx(1 / 3)
+
+
+def test_a_class_half_right_and_a_class_all_right_is_three_quarters_per_class():
+    labels = np.array([0, 0, 1])
+    assert score("mean_per_class_accuracy", labels=labels, probabilities=TWO_OF_THREE) == pytest.approx(0.75)
+
+
+def test_a_class_without_images_does_not_count_in_the_mean_per_class():
+    probabilities = np.array([[1.0, 0, 0], [1.0, 0, 0]])
+    assert score("mean_per_class_accuracy", labels=np.array([0, 0]), probabilities=probabilities) == 1.0
+
+
+def test_log_loss_is_the_mean_of_minus_the_logarithm_of_the_true_class():
+    found = score("log_loss", labels=np.array([0, 0, 1]), probabilities=TWO_OF_THREE)
+    assert found == pytest.approx(-(log(0.9) + log(0.4) + log(0.7)) / 3)
+
+
+def test_a_uniform_guess_over_four_classes_scores_log_four():
+    assert score("log_loss", labels=np.array([0, 1, 3]), probabilities=np.full((3, 4), 0.25)) == pytest.approx(log(4))
+
+
+def test_a_certain_mistake_costs_a_finite_log_loss():
+    found = score("log_loss", labels=np.array([1]), probabilities=np.array([[1.0, 0.0]]))
+    assert found == pytest.approx(15 * log(10))
+
+
+def test_roc_auc_is_the_share_of_pairs_in_the_right_order_and_a_tie_is_half():
+    second = np.array([0.1, 0.4, 0.4, 0.8])  # labels 0, 0, 1, 1: of four pairs three are right and one is a tie
+    probabilities = np.stack([1 - second, second], axis=1)
+    assert score("roc_auc", labels=np.array([0, 0, 1, 1]), probabilities=probabilities) == pytest.approx(3.5 / 4)
+
+
+def test_roc_auc_of_one_class_only_is_not_a_number():
+    assert np.isnan(score("roc_auc", labels=np.array([1, 1]), probabilities=np.array([[0.1, 0.9], [0.2, 0.8]])))
+
+
+@given(data=answers())
+def test_all_metrics_agree_with_scikit_learn(data):
+    from sklearn import metrics as sk
+
+    labels, probabilities = data
+    classes = probabilities.argmax(axis=1)
+    binary = probabilities.shape[1] == 2
+    expected = {
+        "accuracy": sk.accuracy_score(labels, classes),
+        "error_rate": sk.zero_one_loss(labels, classes),
+        "mean_per_class_accuracy": sk.balanced_accuracy_score(labels, classes),
+        "log_loss": sk.log_loss(labels, probabilities),
+        "roc_auc": sk.roc_auc_score(labels, probabilities[:, 1] if binary else probabilities, multi_class="ovr"),
+    }
+    assert {m: score(m, labels=labels, probabilities=probabilities) for m in METRICS} == pytest.approx(expected)
