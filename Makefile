@@ -31,8 +31,7 @@ test-real: $(VENV)/.ready
 
 # The full figures of the docs, outside the tests: minutes to hours.
 bench: $(VENV)/.ready
-	$(BIN)/python -m tests.bench.pets
-	$(BIN)/python -m tests.bench.digits
+	$(BIN)/python -m tests.bench.figures
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

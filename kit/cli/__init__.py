@@ -1,0 +1,1 @@
+"""The `kit` command, a file per family of commands."""

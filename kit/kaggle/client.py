@@ -30,7 +30,7 @@ def download_competition(slug: str, folder: Path) -> list[Path]:
     if credentials_place() is None:
         raise FetchError(
             f"Kaggle's files of {slug!r} need an account: no credentials were found. Make a token on kaggle.com "
-            "(Settings, API) and put it into KAGGLE_API_TOKEN or ~/.kaggle/kaggle.json; or fetch {slug}.zip by "
+            f"(Settings, API) and put it into KAGGLE_API_TOKEN or ~/.kaggle/kaggle.json; or fetch {slug}.zip by "
             "hand and give its folder with --mirror DIR."
         )
     import requests

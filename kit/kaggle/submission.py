@@ -53,7 +53,7 @@ def _in_order_of(table: pd.DataFrame, sample: Path, id_column: str) -> pd.DataFr
     extra = sorted(set(table[id_column]) - set(ids))
     if missing or extra:
         raise SubmissionError(
-            f"The predictions do not fit {sample}: {len(missing)} of {len(ids)} ids have none (first {missing[:3]}), and "
+            f"The predictions do not fit {sample}: {len(missing)} of {len(ids)} ids have none (first {missing[:3]}), "
             f"{len(extra)} predicted ids are not in it (first {extra[:3]}). The submission must name every id once; "
             "check test_files in competition.toml."
         )

@@ -126,7 +126,7 @@ def fit(
         for _ in range(num_epochs):
             epoch = len(history) + 1
             started = time.perf_counter()
-            set_mode(module, head_only=stage == "head")
+            set_mode(module, head_only=stage == "head", norm_statistics=plan.norm_statistics)
             order = _order(len(train), seed=seed, epoch=epoch, batch_size=plan.batch_size)
             losses = torch.zeros(steps_per_epoch, device=device)
             batches = load_batches(
@@ -222,9 +222,16 @@ def set_trainable(module: nn.Module, *, head_only: bool) -> None:
         parameter.requires_grad_(name in head or not head_only)
 
 
-def set_mode(module: nn.Module, *, head_only: bool) -> None:
-    """Put the module into training mode; with a frozen body only its classifier and the dropout before it."""
+def set_mode(module: nn.Module, *, head_only: bool, norm_statistics: str = "batch") -> None:
+    """Put the module into training mode; with a frozen body only its classifier and the dropout before it.
+
+    With `norm_statistics` "kept", BatchNorm layers go on normalising by their running statistics.
+    """
     module.train(not head_only)
+    if norm_statistics == "kept":
+        for layer in module.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
     if head_only:
         module.training = True  # timm's networks ask this flag, not a layer, whether to drop before the classifier
         module.get_classifier().train()  # type: ignore[operator]

@@ -1,0 +1,1 @@
+"""The board: records, published results, what may be compared, the pages."""

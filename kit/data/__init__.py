@@ -1,0 +1,1 @@
+"""The data: files become a table of samples, folds, and one store of decoded pixels."""

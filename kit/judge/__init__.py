@@ -1,0 +1,1 @@
+"""The judgement: predictions become scores with intervals."""

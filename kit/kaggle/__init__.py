@@ -1,0 +1,1 @@
+"""Kaggle: the client, and the file that is handed in."""

@@ -1,0 +1,1 @@
+"""The training: a network, its schedule, the loop, its checkpoints."""
