@@ -83,7 +83,7 @@ class Protocol(Strict):
     train: str
     test_images: str  # identity of the scored images, as in the baselines; "out-of-fold" where there is no test
     test: str
-    num_test: int | None  # None: differs by draw
+    num_test: int | None = None  # left out: differs by draw
     metric: str
     split: Literal["official", "random", "none"] = "official"
     test_share: float = 0.2  # of a random split

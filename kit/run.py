@@ -235,7 +235,8 @@ def judge_all(plan: RunPlan, predictions: dict[str, Predictions]) -> dict[str, J
 def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_group: str | None) -> Conditions:
     """Return the typed conditions of one kind of a plan's predictions."""
     protocol, schedule = plan.protocol, plan.recipe.schedule
-    part = "" if plan.complete else f" ({plan.source}: {num_images:,} of {protocol.num_test or 'an unknown number':,})"
+    listed = f"{protocol.num_test:,}" if protocol.num_test else "an unknown number"
+    part = "" if plan.complete else f" ({plan.source}: {num_images:,} of {listed})"
     pool_part = "" if plan.complete else f" ({plan.source}: {len(plan.samples.train):,} images)"
     tested, trained, selection, inference = (
         protocol.test_images + part,

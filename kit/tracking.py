@@ -90,10 +90,10 @@ def _client() -> Any:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import logging
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    for name in ("alembic", "mlflow"):  # after the import, which sets them: a line for each table of a new database
+        logging.getLogger(name).setLevel(logging.WARNING)
     kit_home().mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=store_uri())
 

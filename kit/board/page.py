@@ -12,6 +12,7 @@ from kit.board.baselines import Baselines
 from kit.board.compare import ComparedRow, compare, load_published, reasons
 from kit.board.records import Result, RunRecord
 from kit.home import family, write_text
+from kit.judge.statistics import wilson_interval
 from kit.metrics import METRICS
 from kit.protocol import NOT_STATED, Conditions
 
@@ -139,13 +140,17 @@ def _published_line(row: ComparedRow) -> Line:
     published = row.published
     assert published.value is not None
     mark = "" if published.status == "verified" else "UNVERIFIED. "
+    low = high = None
+    if published.metric == "accuracy" and row.theirs.num_test:
+        # The publication's own sampling error, from its value and the number of images.
+        low, high = wilson_interval(round(published.value * row.theirs.num_test), row.theirs.num_test)
     return Line(
         ours=False,
         name=f"{published.method} ({published.year})",
         detail=f"{published.source.authors or NOT_STATED}: {published.source.title}, {published.source.venue}",
         value=published.value,
-        low=None,
-        high=None,
+        low=low,
+        high=high,
         note=f"{mark}{row.verdict}",
     )
 
@@ -201,7 +206,7 @@ def _refused(compared: Iterable[ComparedRow]) -> str:
         )
         blocks.append(f"<li><strong>{escape(why)}</strong><ul>{names}</ul></li>")
     return (
-        f"<details><summary>{count} published results that are not comparable, and the fields that differ</summary>"
+        f"<details><summary>Not comparable: {count} published, with the fields that differ</summary>"
         f"<ul>{''.join(blocks)}</ul></details>"
     )
 

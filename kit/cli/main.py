@@ -12,6 +12,8 @@ import typer
 from kit.cli import lookup, stages
 from kit.errors import KitError
 
+INTERRUPTED = "\nkit: interrupted. Finished stages are kept; the same command goes on from there."
+
 app = typer.Typer(
     name="kit",
     help="From an image-classification competition to an honest leaderboard row.",
@@ -48,8 +50,12 @@ def main() -> None:
         print(f"kit: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nkit: interrupted. Finished stages are kept; the same command goes on from there.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # Typer makes this of a Ctrl-C inside a command, without a word
+            print(INTERRUPTED, file=sys.stderr)
+        raise
     except OSError as error:
         from kit.home import explained_message
 

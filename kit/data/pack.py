@@ -143,7 +143,8 @@ def _fill(part: Path, data: Path, table: pd.DataFrame, store_size: int) -> None:
 def _open(folder: Path) -> Pack | None:
     """Return the pack in `folder`, or None if it is not whole."""
     try:
-        with np.load(folder / "index.npz", allow_pickle=False) as index:
+        # Opened here, because np.load leaves a broken zip file open.
+        with (folder / "index.npz").open("rb") as file, np.load(file, allow_pickle=False) as index:
             offsets, shapes, image_ids = index["offsets"], index["shapes"], index["image_ids"]
         if (folder / "pixels.u8").stat().st_size != offsets[-1] or len(shapes) != len(image_ids):
             return None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def save_checkpoint(
     path: Path, network: Network, *, config: ModelConfig, classes: tuple[str, ...], image_size: int
 ) -> None:
     """Write a network's weights to `path`: to a temporary name, synced, renamed."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     state = {key: value.detach().cpu().contiguous() for key, value in network.module.state_dict().items()}
@@ -46,7 +48,12 @@ def save_checkpoint(
     part = path.with_name(path.name + ".part")
     try:
         with explained(path):
-            save_file(state, part, metadata=about)
+            try:
+                save_file(state, part, metadata=about)
+            except SafetensorError as error:  # the system's error is in its text only
+                if number := re.search(r"\(os error (\d+)\)", str(error)):
+                    raise OSError(int(number[1]), str(error)) from error
+                raise
             with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(path)
