@@ -1,6 +1,7 @@
 """Every test: no network, no account, one thread, and a KIT_HOME of its own."""
 
 import os
+import shutil
 
 # Before the first import of torch, timm or albumentations, which read them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -63,3 +64,29 @@ def toy_competition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         return folder.name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the toy competition, its mirror and, in home/, one finished run of it: trained once."""
+    from kit.run import run
+
+    root = tmp_path_factory.mktemp("trained")
+    make_toy_competition(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIT_HOME", str(root / "home"))
+        patch.setenv("KIT_COMPETITIONS", str(root / "competitions"))
+        patch.setenv("KIT_MIRROR", str(root / "mirror"))
+        run("toy", say=lambda line: None)
+    return root
+
+
+@pytest.fixture
+def finished_toy(trained_root: Path, tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the slug of the toy, finished in the test's own KIT_HOME: hard links, which the kit never writes into."""
+    for name in ("competitions", "mirror"):
+        shutil.copytree(trained_root / name, tmp_path / name, copy_function=os.link)
+    shutil.copytree(trained_root / "home", own_home, copy_function=os.link)
+    monkeypatch.setenv("KIT_COMPETITIONS", str(tmp_path / "competitions"))
+    monkeypatch.setenv("KIT_MIRROR", str(tmp_path / "mirror"))
+    return "toy"

@@ -36,7 +36,10 @@ def test_a_recipe_as_dict_reads_back_as_the_same_recipe():
 
 
 MISTAKES = {
-    "unknown key": ("[schedule]\nepoch = 3", ["'schedule.epoch'", "Did you mean 'epochs'?", "Allowed here:", "lr_spread"]),
+    "unknown key": (
+        "[schedule]\nepoch = 3",
+        ["'schedule.epoch'", "Did you mean 'epochs'?", "Allowed here:", "lr_spread"],
+    ),
     "unknown table": ("[modle]\nname = 'x'", ["'modle'", "Did you mean 'model'?", "Allowed here:", "num_folds"]),
     "no word like it": ("zzz = 1", ["unknown key 'zzz'. Allowed here: name, seed"]),
     "text for a number": ("[schedule]\nepochs = 'many'", ["'schedule.epochs'", "integer", "got 'many'"]),
@@ -84,7 +87,7 @@ def test_a_mistake_names_file_key_and_what_is_allowed(tmp_path, text, fragments)
 
 
 def test_several_mistakes_are_told_at_once(tmp_path):
-    with pytest.raises(ConfigError, match=r"'sed'.*'model\.nam'"):
+    with pytest.raises(ConfigError, match=r"'model\.nam'.*'sed'"):
         read_recipe(write(tmp_path, "sed = 1\n[model]\nnam = 'x'"))
 
 

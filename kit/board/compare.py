@@ -67,10 +67,10 @@ def _compared(result: Result, baselines: Baselines, row: PublishedResult) -> Com
     ours = result.scores.get(row.metric)
     mine = replace(result.conditions, metric=row.metric) if ours else result.conditions
     found = agreement(mine, theirs)
-    if found.comparable and (mine.test_images or "").startswith("random-"):
+    if mine.test_images == theirs.test_images and (mine.test_images or "").startswith("random-"):
         # Two random draws of the same kind are two sets of images (rule 1).
         draw = Difference(field="test_images", ours="a random draw", theirs="another random draw", rule=1)
-        found = Agreement(differences=(draw,), not_stated=found.not_stated)
+        found = Agreement(differences=(draw, *found.differences), not_stated=found.not_stated)
     return ComparedRow(
         published=row, theirs=theirs, ours=ours, agreement=found, verdict=_verdict(ours, row, theirs, found)
     )

@@ -1,0 +1,190 @@
+"""Labels: the same table whichever way the labels are written down, and an explanation where they are not."""
+
+from pathlib import Path
+
+import pytest
+from toys import competition, write_files
+
+from kit.competition import LabelRule, load_competition
+from kit.data.fetch import fetch
+from kit.data.labels import (
+    find_images,
+    from_csv,
+    from_folder,
+    from_lists,
+    from_name_func,
+    from_name_re,
+    image_id_of,
+    label_images,
+)
+from kit.data.samples import build_samples
+from kit.errors import DataError
+
+PATHS = ["red/b.png", "blue/a.png", "red/c.jpg"]
+ROWS = [("blue/a", "blue/a.png", "blue"), ("red/b", "red/b.png", "red"), ("red/c", "red/c.jpg", "red")]
+CSV = "name,colour\nred/b.png,red\nblue/a.png,blue\nred/c.jpg,red\n"
+
+
+def rows(table):
+    assert list(table.columns) == ["image_id", "path", "label"]
+    return list(table.itertuples(index=False, name=None))
+
+
+def csv(folder: Path, text: str, name: str = "labels.csv") -> Path:
+    return write_files(folder, {name: text.encode()}) / name
+
+
+def test_images_are_found_by_suffix_in_sorted_order_without_hidden_files(tmp_path):
+    files = ["b/2.PNG", "b/1.jpeg", "a.webp", "b/.hidden.png", "b/notes.txt", "c.png/inner.txt"]
+    write_files(tmp_path, dict.fromkeys(files, b""))
+    assert find_images(tmp_path) == ["a.webp", "b/1.jpeg", "b/2.PNG"]
+    assert find_images(tmp_path, "b/*") == ["b/1.jpeg", "b/2.PNG"]
+
+
+def test_no_image_at_all_names_pattern_folder_and_suffixes(tmp_path):
+    with pytest.raises(DataError) as caught:
+        find_images(tmp_path, "train/*.jpg")
+    for fragment in ("'train/*.jpg'", str(tmp_path), ".jpeg"):
+        assert fragment in str(caught.value)
+
+
+def test_an_image_id_is_the_path_without_its_suffix():
+    assert image_id_of("train/red/a.b.png") == "train/red/a.b"
+
+
+def test_four_ways_give_one_table(tmp_path):
+    expected = ROWS
+    assert rows(from_folder(PATHS)) == expected
+    assert rows(from_name_re(PATHS, r"^(?P<label>[^/]+)/")) == expected
+    assert rows(from_name_func(PATHS, lambda path: path.parts[0])) == expected
+    assert rows(from_csv(csv(tmp_path, CSV), id_column="name", label_column="colour")) == expected
+
+
+def test_the_first_group_is_the_label_where_none_has_that_name():
+    assert rows(from_name_re(PATHS, r"^(\w+)/(\w)")) == ROWS
+
+
+def test_a_pattern_without_any_group_is_refused():
+    with pytest.raises(DataError, match=r"marks no label. Put a group around it"):
+        from_name_re(PATHS, "red")
+
+
+def test_unmatched_images_are_named_with_the_first_five_and_their_number():
+    paths = [f"cat_{k}.png" for k in range(7)] + ["dog_1.png"]
+    with pytest.raises(DataError) as caught:
+        from_name_re(paths, r"(?P<label>dog)_\d")
+    for fragment in ("7 of 8 images", "(?P<label>dog)", "['cat_0.png'", "'cat_4.png']", "narrow `images`"):
+        assert fragment in str(caught.value)
+    assert "cat_5" not in str(caught.value)
+
+
+def test_a_group_that_took_no_part_and_a_function_that_returns_none_match_nothing():
+    with pytest.raises(DataError, match="1 of 3 images match no label"):
+        from_name_re(PATHS, r"(?P<label>red)?/")
+    with pytest.raises(DataError, match="2 of 3 images match no label"):
+        from_name_func(PATHS, lambda path: "blue" if path.parts[0] == "blue" else None)
+
+
+def test_a_function_may_give_numbers():
+    assert [label for *_, label in rows(from_name_func(PATHS, lambda path: int("red" in path.parts)))] == [
+        "0",
+        "1",
+        "1",
+    ]  # type: ignore[arg-type, return-value]
+
+
+def test_lists_of_unequal_length_are_refused():
+    with pytest.raises(DataError, match="There are 3 paths but 2 labels"):
+        from_lists(PATHS, ["red", "blue"])
+
+
+def test_a_csv_name_gets_its_folder_and_suffix(tmp_path):
+    file = csv(tmp_path, "id;label\n7;red\n08;NA\n")
+    table = from_csv(file, id_column="id", label_column="label", folder="train/", suffix=".jpg", delimiter=";")
+    assert rows(table) == [("train/08", "train/08.jpg", "NA"), ("train/7", "train/7.jpg", "red")]
+
+
+def test_a_csv_may_start_with_a_byte_order_mark(tmp_path):
+    assert rows(from_csv(csv(tmp_path, "\ufeff" + CSV), id_column="name", label_column="colour")) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "is empty: a CSV with a header"),
+        ("name,colour\n", "has a header but no rows"),
+        ("name,color\na,red\n", "lacks the column 'colour'; it has name, color"),
+        ("name,colour\na,\nb,red\nc,\n", r"2 of 3 rows have no 'colour', first \['a', 'c'\]"),
+        ("name,colour\n,red\nb,red\n", "1 of 2 rows have no 'name'"),
+        ("name,colour\na,red\nb,red,x,y\n", "cannot be read as CSV"),
+    ],
+    ids=["empty", "header only", "missing column", "missing labels", "missing name", "ragged"],
+)
+def test_a_faulty_csv_names_file_and_fault(tmp_path, text, fault):
+    with pytest.raises(DataError, match=rf"labels\.csv:? {fault}"):
+        from_csv(csv(tmp_path, text), id_column="name", label_column="colour")
+
+
+def test_a_missing_csv_and_one_in_another_encoding_are_named(tmp_path):
+    (tmp_path / "latin.csv").write_bytes("name,colour\na,grün\n".encode("latin-1"))
+    for name in ("latin.csv", "missing.csv"):
+        with pytest.raises(DataError, match=rf"{name} cannot be read as CSV"):
+            from_csv(tmp_path / name, id_column="name", label_column="colour")
+
+
+ADAPTER = """
+def label_of(path):
+    return path.parts[-2]
+
+def train_samples(data_dir):
+    return {"path": ["red/b.png", "blue/a.png", "red/c.jpg"], "label": ["red", "blue", "red"]}
+"""
+RULES = {
+    "folder": LabelRule(rule="folder"),
+    "regex": LabelRule(rule="regex", pattern="(?P<label>[^/]+)/"),
+    "csv": LabelRule(rule="csv", file="labels.csv", id_column="name", label_column="colour"),
+    "function": LabelRule(rule="function"),
+    "adapter": LabelRule(rule="adapter"),
+    "renamed": LabelRule(
+        rule="csv", file="short.csv", id_column="name", label_column="colour", rename={"r": "red", "b": "blue"}
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_every_rule_of_a_competition_gives_the_same_table(tmp_path, rule):
+    write_files(tmp_path, {"question/adapter.py": ADAPTER.encode()})
+    data = write_files(tmp_path / "data", dict.fromkeys(PATHS, b""))
+    csv(data, CSV)
+    csv(data, CSV.replace(",red", ",r").replace(",blue", ",b"), "short.csv")
+    assert rows(label_images(competition(tmp_path / "question"), data, rule)) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("rule", "missing"), [("function", r"label_of\(path\)"), ("adapter", r"train_samples\(data_dir\)")]
+)
+def test_a_rule_whose_function_the_adapter_lacks_is_refused(tmp_path, rule, missing):
+    data = write_files(tmp_path / "data", dict.fromkeys(PATHS, b""))
+    with pytest.raises(DataError, match=rf"adapter\.py lacks {missing}"):
+        label_images(competition(tmp_path), data, LabelRule(rule=rule))
+
+
+@pytest.mark.real
+def test_the_four_label_rules_of_mnist_sample_give_one_table_on_the_real_images(test_data):
+    mnist = load_competition("mnist_sample")
+    data = fetch(mnist, source="rebuilt", mirror=str(test_data / "data"), say=lambda line: None)
+    main = label_images(mnist, data, mnist.label_rule())
+    assert len(main) == 12_396 + 2_038
+    assert set(mnist.more_labels) == {"csv", "regex", "function"}
+    for name in mnist.more_labels:
+        assert label_images(mnist, data, mnist.label_rule(name)).equals(main)
+
+
+@pytest.mark.real
+def test_the_subset_of_pets_has_1589_training_and_1341_test_images_of_all_breeds(test_data):
+    pets = load_competition("pets")
+    data = fetch(pets, source="subset", mirror=str(test_data / "data"), say=lambda line: None)
+    samples = build_samples(pets, data, protocol=pets.protocol(), source="subset")
+    assert (len(samples.train), len(samples.test), samples.missing) == (1_589, 1_341, 4_419)
+    for side in (samples.train, samples.test):
+        assert set(side["label"]) == set(pets.classes)
