@@ -83,8 +83,8 @@ class ScheduleConfig(Strict):
     batch_size: int = 32  # images per optimizer step
     weight_decay: float = 0.05  # decoupled; applied to matrices, not to biases or norms
     warmup_share: float = 0.25  # share of a stage's steps in which the learning rate rises
-    norm_statistics: Literal["batch", "kept"] = "batch"  # of BatchNorm in the second stage: each batch's, or the
-    # pretrained running ones (which suits small batches and sizes other than the pretraining's)
+    norm_statistics: Literal["auto", "batch", "kept"] = "auto"  # of BatchNorm in the second stage: each batch's own, or
+    # the pretrained running ones, which suits small batches and sizes other than the pretraining's; auto: kept if any
     label_smoothing: float = 0.1  # share of the target spread over all classes, in [0, 1)
 
     def __post_init__(self) -> None:

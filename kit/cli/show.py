@@ -71,8 +71,8 @@ def _show_refused(result: Result, rows: list[ComparedRow]) -> None:
                 f"    {difference.field:18} ours: {difference.ours}; "
                 f"theirs: {difference.theirs}  (rule {difference.rule})"
             )
-        if open_fields := group[0].agreement.not_stated:
-            print(f"    {'not stated':18} {', '.join(open_fields)}")
+        if open_fields := sorted({field for row in group for field in row.agreement.not_stated}):
+            print(f"    {'not stated':18} {', '.join(open_fields)} (by some or all of these)")
         for row in group:
             mark = "" if row.published.status == "verified" else ", unverified"
             print(

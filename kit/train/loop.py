@@ -21,7 +21,7 @@ from kit.data.augment import central_view, training_view
 from kit.data.loader import load_batches
 from kit.data.pack import Pack
 from kit.data.samples import class_indices
-from kit.errors import TrainingError
+from kit.errors import ConfigError, TrainingError
 from kit.train.checkpoint import save_checkpoint
 from kit.train.model import Network, depth_groups, head_names, normalise, optimizer_groups
 from kit.train.schedule import one_cycle, spread_lr
@@ -91,9 +91,17 @@ def fit(
         report: called after each epoch.
 
     Raises:
+        ConfigError: pretrained statistics are to be kept where there are none.
         TrainingError: the loss is not a number any more; names the step.
     """
     plan = recipe.schedule
+    pretrained = network.weights_origin != "none"
+    if plan.norm_statistics == "kept" and not pretrained:
+        raise ConfigError(
+            "schedule.norm_statistics = 'kept' keeps the statistics that came with pretrained weights, and "
+            f"{recipe.model.name} starts from random ones. Use 'batch' or 'auto'."
+        )
+    keep_statistics = pretrained and plan.norm_statistics != "batch"
     torch.manual_seed(seed)
     if device.type == "cuda" and recipe.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -126,7 +134,7 @@ def fit(
         for _ in range(num_epochs):
             epoch = len(history) + 1
             started = time.perf_counter()
-            set_mode(module, head_only=stage == "head", norm_statistics=plan.norm_statistics)
+            set_mode(module, head_only=stage == "head", keep_statistics=keep_statistics)
             order = _order(len(train), seed=seed, epoch=epoch, batch_size=plan.batch_size)
             losses = torch.zeros(steps_per_epoch, device=device)
             batches = load_batches(
@@ -222,13 +230,13 @@ def set_trainable(module: nn.Module, *, head_only: bool) -> None:
         parameter.requires_grad_(name in head or not head_only)
 
 
-def set_mode(module: nn.Module, *, head_only: bool, norm_statistics: str = "batch") -> None:
+def set_mode(module: nn.Module, *, head_only: bool, keep_statistics: bool = False) -> None:
     """Put the module into training mode; with a frozen body only its classifier and the dropout before it.
 
-    With `norm_statistics` "kept", BatchNorm layers go on normalising by their running statistics.
+    With `keep_statistics`, BatchNorm layers go on normalising by their running statistics.
     """
     module.train(not head_only)
-    if norm_statistics == "kept":
+    if keep_statistics:
         for layer in module.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kit.config import ModelConfig
-from kit.errors import ConfigError, WeightsError, did_you_mean
-from kit.train.weights import find_weights
+from kit.errors import ConfigError, WeightsError
+from kit.train.weights import find_weights, refuse_unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def make_network(config: ModelConfig, *, num_classes: int, seed: int) -> Network
     """
     import timm
 
-    known(config.name)
+    refuse_unknown(config.name)
     weights = find_weights(config.name, config.weights, pretraining_group=config.pretraining_group)
     state = weights.read() if weights else None
     torch.manual_seed(seed)
@@ -66,15 +66,6 @@ def make_network(config: ModelConfig, *, num_classes: int, seed: int) -> Network
         weights_origin=weights.origin if weights else "none",
         pretraining_group=weights.pretraining_group if weights else "none",
     )
-
-
-def known(name: str) -> None:
-    """Refuse a name that timm does not know, with the nearest one."""
-    import timm
-
-    if not timm.is_model(name.split(".")[0]):
-        hint = did_you_mean(name, timm.list_models())
-        raise ConfigError(f"model.name: timm knows no network {name!r}.{hint} https://huggingface.co/timm lists them.")
 
 
 def _load_body(module: nn.Module, weights: Mapping[str, Tensor], *, origin: str, name: str) -> None:

@@ -80,6 +80,8 @@ def train_model(
     network = make_network(recipe.model, num_classes=len(classes), seed=recipe.seed * 1009 + number)
     if network.weights_origin == "none":
         say(f"{name}: {recipe.model.name} starts from RANDOM weights: nothing pretrained is used")
+        if recipe.schedule.frozen_epochs:
+            say(f"{name}: schedule.frozen_epochs trains a head on random features; set it to 0 to train from scratch")
     held_out = train["fold"] == number - 1 if name != FULL else pd.Series(False, index=train.index)
     parts = train[~held_out].reset_index(drop=True), train[held_out].reset_index(drop=True)
     num_epochs = recipe.schedule.frozen_epochs + recipe.schedule.epochs

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.errors import WeightsError
+from kit.errors import ConfigError, WeightsError, did_you_mean
 from kit.home import sha256_of_file
 
 if TYPE_CHECKING:  # looking for weights must not cost the import of torch
@@ -80,6 +80,26 @@ def find_weights(name: str, weights: str, *, pretraining_group: str = "") -> Wei
     return _from_hub(name, looked)
 
 
+def refuse_unknown(name: str) -> None:
+    """Refuse a network, or a tag of one, that timm does not know, with the nearest name.
+
+    Raises:
+        ConfigError: no such network, or no such tag.
+    """
+    import timm
+
+    bare, _, tag = name.partition(".")
+    if not timm.is_model(bare):
+        hint = did_you_mean(name, timm.list_models())
+        raise ConfigError(f"model.name: timm knows no network {name!r}.{hint} https://huggingface.co/timm lists them.")
+    known = [one.partition(".")[2] for one in timm.list_pretrained(f"{bare}.*")]
+    if tag and tag not in known:
+        raise ConfigError(
+            f"model.name: timm knows no tag {tag!r} of {bare}.{did_you_mean(tag, known)} "
+            f"It has: {', '.join(known) or 'none'}."
+        )
+
+
 def pretraining_group_of(tag: str) -> str | None:
     """Return what a timm tag or file name says of the pretraining: "a1_in1k" -> "imagenet-1k"; None if nothing."""
     words = set(re.split(r"[._\-]", tag.lower()))
@@ -138,7 +158,7 @@ def read_state(file: Path) -> "Mapping[str, Tensor]":
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or ["it is empty"])[0]
         raise WeightsError(
             f"The weight file {file} cannot be read: {reason}. A safetensors file, or a .pth file of tensors only, "
             "was expected; files that would run code on loading are refused."
@@ -206,6 +226,7 @@ def _from_hub(name: str, looked: list[str]) -> Weights:
     import huggingface_hub
     import timm
 
+    refuse_unknown(name)
     entry = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
     repository = getattr(entry, "hf_hub_id", None) if entry is not None else None
     if not repository:
