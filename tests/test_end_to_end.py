@@ -16,7 +16,7 @@ from toys import TOY_RECIPE, coloured_png, make_toy_competition, tar_bytes, writ
 from kit.board.page import write_board
 from kit.board.records import all_records, read_record
 from kit.errors import DataError
-from kit.run import plan_run, run
+from kit.run import plan_run, predict, run
 
 QUIET = {"say": lambda line: None}
 TRAIN_IDS = {f"train/{colour}/{k:03d}" for colour in ("red", "green", "blue") for k in (0, 1, 2, 4, 5, 6)}
@@ -213,6 +213,11 @@ def test_a_partial_source_of_a_protocol_that_states_no_number_is_no_obstacle(toy
     )
     _, record = run(slug, overrides=["num_folds=0"], **QUIET)
     assert record.results[0].conditions.test_images == "official-test (local: 6 of an unknown number)"
+
+
+def test_predicting_before_training_says_which_model_is_missing(toy_competition):
+    with pytest.raises(DataError, match=r"The model fold-0 of toy-official-.* is not trained. Run `kit train toy`"):
+        predict(plan_run(toy_competition(), **QUIET), **QUIET)
 
 
 # Kaggle's layout: a CSV of training labels, test images without labels, a sample submission.

@@ -1,6 +1,7 @@
 """Training: two stages of one cycle each, the same bits for the same seed, and checkpoints that can be trusted."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,9 +51,10 @@ def toy(trained_root):
 def trained(toy, tmp_path):
     """Train a small network on the toy; give (network, what `fit` returned)."""
 
-    def call(recipe, *, seed=1, num_images=18, valid=None, folder="model", **options):
+    def call(recipe, *, seed=1, num_images=18, valid=None, folder="model", pretrained=False, **options):
         train, test, pack = toy
         network = make_network(recipe.model, num_classes=3, seed=seed)
+        network = replace(network, weights_origin="mine.pth") if pretrained else network
         found = fit(
             network,
             pack,
@@ -139,13 +141,26 @@ def test_in_the_second_stage_every_parameter_changes(trained):
     assert "bn1.running_mean" in changed(before, network.module.state_dict())
 
 
-def test_kept_norm_statistics_stay_in_the_second_stage_too(trained):
-    plan = recipe(frozen_epochs=1, epochs=1, norm_statistics="kept")
+@pytest.mark.parametrize("norm_statistics", ["auto", "kept"])
+def test_pretrained_norm_statistics_stay_in_the_second_stage_too(trained, norm_statistics):
+    plan = recipe(frozen_epochs=1, epochs=1, norm_statistics=norm_statistics)
     before = copy_of(make_network(plan.model, num_classes=3, seed=1).module)
-    network, _ = trained(plan)
+    network, _ = trained(plan, pretrained=True)
     moved = changed(before, network.module.state_dict())
     assert "conv1.0.weight" in moved
     assert not [key for key in moved if "running_" in key or "num_batches" in key]
+
+
+def test_pretrained_norm_statistics_can_be_given_up(trained):
+    plan = recipe(norm_statistics="batch")
+    before = copy_of(make_network(plan.model, num_classes=3, seed=1).module)
+    network, _ = trained(plan, pretrained=True)
+    assert "bn1.running_mean" in changed(before, network.module.state_dict())
+
+
+def test_random_norm_statistics_cannot_be_kept(trained):
+    with pytest.raises(ConfigError, match=r"resnet10t starts from random ones. Use 'batch' or 'auto'"):
+        trained(recipe(norm_statistics="kept"))
 
 
 def test_a_frozen_body_is_in_evaluation_mode_and_its_classifier_and_dropout_in_training_mode():
@@ -247,10 +262,11 @@ def test_weights_are_trained_channels_last(trained):
 @pytest.mark.parametrize("bad_call", [0, 4])
 def test_a_loss_that_is_no_number_stops_and_names_epoch_and_step(trained, monkeypatch, tmp_path, bad_call):
     calls = []
+    cross_entropy = nn.functional.cross_entropy
 
     def broken(logits, labels, **options):
         calls.append(1)
-        loss = nn.CrossEntropyLoss()(logits, labels)
+        loss = cross_entropy(logits, labels, **options)
         return loss * math.nan if len(calls) == bad_call + 1 else loss
 
     monkeypatch.setattr("kit.train.loop.F.cross_entropy", broken)
@@ -265,10 +281,16 @@ def test_a_loss_that_is_no_number_stops_and_names_epoch_and_step(trained, monkey
 def test_a_last_batch_of_one_image_is_left_out_of_the_epoch(trained, num_images, steps):
     ticks = []
     _, found = trained(
-        recipe(norm_statistics="kept"), num_images=num_images, tick=lambda step, total, loss: ticks.append((step, total))
+        recipe(), pretrained=True, num_images=num_images, tick=lambda step, total, loss: ticks.append((step, total))
     )
     assert found.num_steps == steps
     assert ticks == [(k + 1, steps) for k in range(steps)]
+
+
+@pytest.mark.parametrize(("batch_size", "num_images"), [(1, 18), (8, 1)])
+def test_batches_of_one_image_are_refused_where_batch_norm_needs_their_variance(trained, batch_size, num_images):
+    with pytest.raises(TrainingError, match="BatchNorm has no variance of one image"):
+        trained(recipe(batch_size=batch_size), num_images=num_images)
 
 
 def test_the_best_epoch_is_kept_only_where_an_image_is_held_out(trained, tmp_path):
@@ -310,7 +332,7 @@ def test_a_damaged_or_missing_checkpoint_says_to_train_again(checkpoint, tmp_pat
     path, _ = checkpoint
     path.write_bytes(path.read_bytes()[:-100])
     for broken in (path, tmp_path / "none.safetensors"):
-        with pytest.raises(WeightsError, match="cannot be read: .*Remove it and train again"):
+        with pytest.raises(WeightsError, match=r"cannot be read: .*Remove it and train again"):
             load_checkpoint(broken)
 
 
@@ -379,5 +401,5 @@ def test_the_hardware_has_a_name():
 
 
 def test_an_unknown_network_is_refused_with_the_nearest_name():
-    with pytest.raises(ConfigError, match="timm knows no network 'resnet18x'. Did you mean 'resnet18"):
+    with pytest.raises(ConfigError, match=r"timm knows no network 'resnet18x'. Did you mean 'resnet18"):
         make_network(ModelConfig(name="resnet18x", weights="none"), num_classes=3, seed=1)

@@ -1,5 +1,6 @@
 """The submission: predictions in the competition's columns, ids in the sample's order, checked before writing."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,12 @@ def submission_table(competition: Competition, predictions: Predictions, *, data
 def _in_order_of(table: pd.DataFrame, sample: Path, id_column: str) -> pd.DataFrame:
     wanted = read_table(sample, columns=list(table.columns))
     ids = [name.rsplit(".", 1)[0] if "." in name else name for name in wanted[id_column]]
+    for whose, names in (("The predictions name", list(table[id_column])), (f"{sample} names", ids)):
+        if doubled := sorted({name for name, count in Counter(names).items() if count > 1}):
+            raise SubmissionError(
+                f"{whose} {len(doubled)} ids more than once, first {doubled[:3]}. The submission must name every id "
+                "once; check test_files in competition.toml."
+            )
     missing = sorted(set(ids) - set(table[id_column]))
     extra = sorted(set(table[id_column]) - set(ids))
     if missing or extra:

@@ -92,7 +92,7 @@ def fit(
 
     Raises:
         ConfigError: pretrained statistics are to be kept where there are none.
-        TrainingError: the loss is not a number any more; names the step.
+        TrainingError: the loss is not a number any more, and names the step; or batches of one image.
     """
     plan = recipe.schedule
     pretrained = network.weights_origin != "none"
@@ -102,6 +102,16 @@ def fit(
             f"{recipe.model.name} starts from random ones. Use 'batch' or 'auto'."
         )
     keep_statistics = pretrained and plan.norm_statistics != "batch"
+    if (
+        plan.epochs
+        and not keep_statistics
+        and min(plan.batch_size, len(train)) == 1
+        and _has_batch_norm(network.module)
+    ):
+        raise TrainingError(
+            f"{len(train)} training images in batches of {plan.batch_size}: BatchNorm has no variance of one image. "
+            "Train on at least two images, in batches of at least two (--set schedule.batch_size=...)."
+        )
     torch.manual_seed(seed)
     if device.type == "cuda" and recipe.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -273,6 +283,10 @@ def _forward(module: nn.Module, images: Tensor, *, head_only: bool) -> Tensor:
     else:
         logits = module(images)
     return logits
+
+
+def _has_batch_norm(module: nn.Module) -> bool:
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
 
 
 def _batch_starts(num_images: int, batch_size: int) -> range:

@@ -1,0 +1,179 @@
+"""Predictions and the submission made of them: the competition's columns, every id once, in the sample's order."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from toys import competition
+
+from kit.competition import SubmissionRule
+from kit.errors import DataError, SubmissionError
+from kit.judge.judgement import judge
+from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
+from kit.kaggle.submission import submission_table, write_submission
+
+
+def predictions(image_ids=("test/a", "test/b"), probabilities=((0.25, 0.75), (0.5, 0.5))):
+    return Predictions(
+        kind="test",
+        image_ids=tuple(image_ids),
+        classes=("blue", "red"),
+        probabilities=np.array(probabilities, dtype=np.float32),
+        labels=("",) * len(image_ids),
+        folds=np.full(len(image_ids), -1),
+    )
+
+
+def table(tmp_path, *, sample=None, found=None, **rule):
+    if sample is not None:
+        (tmp_path / "sample.csv").write_text(sample, encoding="utf-8")
+        rule["sample"] = "sample.csv"
+    asked = competition(tmp_path, submission=SubmissionRule(**rule))
+    return submission_table(asked, found or predictions(), data=tmp_path)
+
+
+def test_labels_are_the_likeliest_classes(tmp_path):
+    found = table(tmp_path, label_column="colour")
+    assert found.to_dict("list") == {"id": ["test/a", "test/b"], "colour": ["red", "blue"]}  # a tie: the first class
+
+
+def test_probabilities_get_a_column_per_class(tmp_path):
+    found = table(tmp_path, values="probabilities")
+    assert found.to_dict("list") == {"id": ["test/a", "test/b"], "blue": [0.25, 0.5], "red": [0.75, 0.5]}
+
+
+def test_the_probability_of_one_class_gets_one_column(tmp_path):
+    found = table(tmp_path, values="probability_of", of_class="red", label_column="is_red")
+    assert found.to_dict("list") == {"id": ["test/a", "test/b"], "is_red": [0.75, 0.5]}
+
+
+def test_the_sample_gives_ids_order_and_columns(tmp_path):
+    found = table(tmp_path, values="probabilities", sample="id,red,blue\nb,0,1\na,0,1\n")
+    assert list(found.columns) == ["id", "red", "blue"]
+    assert found.values.tolist() == [["b", 0.5, 0.5], ["a", 0.75, 0.25]]
+
+
+def test_ids_are_spelt_as_in_the_sample(tmp_path):
+    found = table(tmp_path, sample="id,label\nb.jpg,x\na.jpg,x\n")
+    assert found["id"].tolist() == ["b.jpg", "a.jpg"]
+    assert found["label"].tolist() == ["blue", "red"]
+
+
+def test_leading_zeros_survive(tmp_path):
+    found = table(tmp_path, sample="id,label\n0002,x\n0001,x\n", found=predictions(("test/0001", "test/0002")))
+    path = write_submission(tmp_path / "submission.csv", found)
+    assert path.read_text() == "id,label\n0002,blue\n0001,red\n"
+
+
+def test_an_id_that_was_not_predicted_is_named(tmp_path):
+    with pytest.raises(SubmissionError, match=r"1 of 3 ids have none \(first \['c'\]\), 0 predicted ids"):
+        table(tmp_path, sample="id,label\na,x\nb,x\nc,x\n")
+
+
+def test_a_prediction_that_the_sample_does_not_know_is_named(tmp_path):
+    with pytest.raises(
+        SubmissionError, match=r"0 of 1 ids have none .* 1 predicted ids are not in it \(first \['b'\]\)"
+    ):
+        table(tmp_path, sample="id,label\na,x\n")
+
+
+def test_an_id_that_the_sample_names_twice_is_refused(tmp_path):
+    with pytest.raises(SubmissionError, match="more than once"):
+        table(tmp_path, sample="id,label\na,x\nb,x\nb,x\n")
+
+
+def test_two_test_images_of_one_name_are_refused(tmp_path):
+    with pytest.raises(SubmissionError, match="more than once"):
+        table(tmp_path, sample="id,label\na,x\n", found=predictions(("one/a", "two/a")))
+
+
+def test_a_sample_without_the_column_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"sample\.csv lacks the column 'label'"):
+        table(tmp_path, sample="id,breed\na,x\nb,x\n")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_value_that_is_no_number_is_refused(tmp_path, bad):
+    with pytest.raises(SubmissionError, match=r"hold values that are not numbers. Train again"):
+        table(tmp_path, found=predictions(probabilities=((bad, 0.5), (0.5, 0.5))))
+
+
+def test_the_adapter_may_make_the_rows_itself(tmp_path):
+    (tmp_path / "adapter.py").write_text(
+        "import pandas as pd\n"
+        "def submission_rows(predictions):\n"
+        "    return pd.DataFrame({'name': predictions.image_ids, 'n': 1})\n"
+    )
+    asked = competition(tmp_path)
+    found = submission_table(asked, predictions(), data=tmp_path)
+    assert found.to_dict("list") == {"name": ["test/a", "test/b"], "n": [1, 1]}
+
+
+def test_a_written_submission_is_read_back_the_same(tmp_path):
+    found = table(tmp_path, values="probabilities")
+    path = write_submission(tmp_path / "runs" / "submission.csv", found)
+    pd.testing.assert_frame_equal(pd.read_csv(path), found, check_dtype=False)
+    assert b"\r" not in path.read_bytes()
+
+
+def test_the_predictions_stay_as_they_were(tmp_path):
+    before = predictions()
+    copy = replace(before, probabilities=before.probabilities.copy())
+    table(tmp_path, sample="id,label\nb,x\na,x\n", found=before)
+    assert (before.probabilities == copy.probabilities).all()
+    assert before.image_ids == copy.image_ids
+
+
+# The predictions themselves.
+
+
+def test_predictions_are_read_back_bit_by_bit(tmp_path):
+    thirds = np.array([[1 / 3, 2 / 3], [0.1, 0.9]], dtype=np.float32)
+    before = predictions(("test/NA", "test/007"), thirds)
+    write_predictions(tmp_path / "test.csv", before)
+    after = read_predictions(tmp_path / "test.csv", kind="test", classes=before.classes)
+    assert (after.image_ids, after.labels, after.classes) == (before.image_ids, before.labels, before.classes)
+    np.testing.assert_array_equal(after.probabilities, before.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "cannot be read"),
+        ("image_id,fold,label,probability_red,probability_blue\n", "has the columns"),
+        ("image_id,fold,label,probability_blue,probability_red\na,0,,0,1\na,0,,0,1\n", "more than once, first 'a'"),
+    ],
+)
+def test_a_file_of_other_predictions_is_refused(tmp_path, content, message):
+    (tmp_path / "test.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_predictions(tmp_path / "test.csv", kind="test", classes=("blue", "red"))
+
+
+def test_the_mean_of_the_folds_matches_images_by_id():
+    one = predictions(("a", "b"), ((0.0, 1.0), (1.0, 0.0)))
+    two = predictions(("b", "a"), ((0.5, 0.5), (0.5, 0.5)))
+    mean = mean_of_folds([one, two])
+    assert (mean.kind, mean.image_ids) == ("fold-ensemble", ("a", "b"))
+    assert mean.probabilities.tolist() == [[0.25, 0.75], [0.75, 0.25]]
+
+
+def test_joined_folds_have_every_image_once():
+    joined = join_folds([predictions(("a", "b")), predictions(("c", "d"))])
+    assert (joined.kind, joined.image_ids) == ("out-of-fold", ("a", "b", "c", "d"))
+    with pytest.raises(AssertionError):
+        join_folds([predictions(("a", "b")), predictions(("b", "c"))])
+
+
+def test_predictions_without_the_truth_are_not_judged():
+    with pytest.raises(DataError, match="2 of 2 predicted images have no known label"):
+        judge(predictions(), metric="accuracy")
+
+
+def test_predictions_with_the_truth_are_judged_by_the_metric_first():
+    found = judge(replace(predictions(), labels=("red", "red")), metric="error_rate")
+    assert list(found.scores) == ["error_rate", "accuracy", "mean_per_class_accuracy"]
+    assert found.scores["error_rate"].value == 0.5  # the tie goes to the first class, blue
+    assert found.matrix.tolist() == [[0, 0], [1, 1]]
+    assert found.confused == [("red", "blue", 1)]
