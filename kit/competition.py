@@ -87,6 +87,7 @@ class Protocol(Strict):
     metric: str
     split: Literal["official", "random", "none"] = "official"
     test_share: float = 0.2  # of a random split
+    num_folds: int = 0  # of an out-of-fold protocol; runs with another number are of another protocol; 0: any
     extra_inputs: str = "none"
 
 

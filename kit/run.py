@@ -1,139 +1,26 @@
 """The whole line as functions: a plan says what is to be done; each stage does it, unless it is done already."""
 
 import json
-import platform
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from kit.board.records import SCHEMA_VERSION, Result, RunRecord, read_record, run_folder, write_record
-from kit.competition import Competition, Protocol, load_competition
-from kit.config import Recipe
-from kit.data.folds import assign_folds, fold_fingerprint
-from kit.data.pack import Pack, pack_images
-from kit.data.prepare import is_complete, prepare
-from kit.data.samples import Samples, write_table
+from kit.data.folds import fold_fingerprint
+from kit.data.samples import write_table
 from kit.errors import DataError
-from kit.home import fingerprint, write_json, write_text
+from kit.home import write_json, write_text
 from kit.judge.judgement import Judgement, judge
 from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
 from kit.kaggle.submission import submission_table, write_submission
-from kit.protocol import Conditions
-from kit.train.models import FULL, ModelFolder, find_model, model_names, train_model
-from kit.train.weights import Weights, find_weights
+from kit.plan import RunPlan, conditions_of, pack_for, plan_run
+from kit.provenance import commit, versions
+from kit.train.models import FULL, ModelFolder, find_model, train_model
 
 Say = Callable[[str], None]
-# Goes up when the same recipe on the same data would give other numbers; runs of before are then not re-used.
-TRAINING_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunPlan:
-    """Everything that decides a run's numbers, known before anything is trained."""
-
-    competition: Competition
-    protocol_id: str
-    source: str
-    recipe: Recipe
-    samples: Samples
-    train: pd.DataFrame  # with `fold` where there are folds
-    weights: Weights | None
-    run_id: str
-    complete: bool
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return run_folder(self.run_id)
-
-    @property
-    def protocol(self) -> Protocol:
-        """The protocol that the run follows."""
-        return self.competition.protocol(self.protocol_id)
-
-    @property
-    def shown_protocol(self) -> str:
-        """The protocol's id as results carry it: a partial source makes it another one."""
-        return self.protocol_id if self.complete else f"{self.protocol_id}@{self.source}"
-
-    @property
-    def models(self) -> list[str]:
-        """Names of the models to train."""
-        return model_names(num_folds=self.recipe.num_folds, has_test=not self.samples.test.empty)
-
-
-def plan_run(
-    slug: str,
-    *,
-    recipe: str | None = None,
-    protocol: str | None = None,
-    source: str | None = None,
-    mirror: str | None = None,
-    labels: str | None = None,
-    overrides: Sequence[str] = (),
-    say: Say = print,
-) -> RunPlan:
-    """Fetch, label and fold; return what a run with these settings would do.
-
-    Args:
-        slug: the competition.
-        recipe: name of one of its recipes, or path of a TOML file.
-        protocol: id of one of its protocols.
-        source: name of one of its source sets.
-        mirror: folder or URL that serves the files.
-        labels: name of another label rule.
-        overrides: "key=value", laid over the recipe.
-        say: takes lines of progress and warnings.
-    """
-    competition = load_competition(slug)
-    chosen = competition.recipe(recipe, overrides=tuple(overrides))
-    protocol_id = protocol or competition.default_protocol
-    competition.protocol(protocol_id)
-    weights = find_weights(chosen.model.name, chosen.model.weights, pretraining_group=chosen.model.pretraining_group)
-    samples = prepare(
-        competition, protocol=protocol_id, source=source, mirror=mirror, labels=labels, seed=chosen.seed, say=say
-    )
-    train = samples.train
-    if chosen.num_folds:
-        train = assign_folds(train, num_folds=chosen.num_folds, seed=chosen.seed)
-    elif samples.test.empty:
-        raise DataError(
-            f"The protocol {protocol_id} of {slug} has no test images, so without folds nothing could be predicted. "
-            "Give --folds 5."
-        )
-    key = fingerprint(
-        str(TRAINING_VERSION),
-        json.dumps({**chosen.as_dict(), "name": ""}, sort_keys=True),
-        samples.fingerprint,
-        protocol_id,
-        competition.source_name(source),
-        repr(competition.protocol(protocol_id)),
-        repr(competition.submission),
-        weights.fingerprint if weights else "none",
-    )
-    return RunPlan(
-        competition=competition,
-        protocol_id=protocol_id,
-        source=competition.source_name(source),
-        recipe=chosen,
-        samples=samples,
-        train=train,
-        weights=weights,
-        run_id=f"{slug}-{protocol_id}-{chosen.name}-s{chosen.seed}-{key[:8]}",
-        complete=is_complete(competition, samples, source=source),
-    )
-
-
-def pack_for(plan: RunPlan, *, say: Say = print) -> Pack:
-    """Return the decoded images of a plan."""
-    return pack_images(plan.samples, store_size=plan.recipe.input.store_size, say=say)
 
 
 def train_models(plan: RunPlan, *, say: Say = print, progress: bool = False) -> list[ModelFolder]:
@@ -177,7 +64,7 @@ def predict(plan: RunPlan, *, say: Say = print) -> dict[str, Predictions]:
 
 def _predict_now(plan: RunPlan, *, say: Say) -> dict[str, Predictions]:
     from kit.train.checkpoint import load_checkpoint
-    from kit.train.loop import predict_probabilities
+    from kit.train.inference import predict_probabilities
     from kit.train.model import choose_device
 
     pack = pack_for(plan, say=say)
@@ -230,42 +117,6 @@ def judge_all(plan: RunPlan, predictions: dict[str, Predictions]) -> dict[str, J
     """Judge every set of predictions whose truth is known."""
     metric = plan.protocol.metric
     return {kind: judge(found, metric=metric) for kind, found in predictions.items() if found.labelled}
-
-
-def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_group: str | None) -> Conditions:
-    """Return the typed conditions of one kind of a plan's predictions."""
-    protocol, schedule = plan.protocol, plan.recipe.schedule
-    listed = f"{protocol.num_test:,}" if protocol.num_test else "an unknown number"
-    part = "" if plan.complete else f" ({plan.source}: {num_images:,} of {listed})"
-    pool_part = "" if plan.complete else f" ({plan.source}: {len(plan.samples.train):,} images)"
-    tested, trained, selection, inference = (
-        protocol.test_images + part,
-        protocol.training_pool + pool_part,
-        "held-out",
-        "single",
-    )
-    if kind == "out-of-fold":
-        selection = "out-of-fold"
-        own = protocol.test_images == "out-of-fold"
-        if not own:
-            tested = f"{protocol.training_pool}, out of fold{pool_part}"
-        if not own or plan.recipe.num_folds != 5:
-            trained = (
-                f"{plan.recipe.num_folds - 1} of {plan.recipe.num_folds} folds of {protocol.training_pool}{pool_part}"
-            )
-    elif kind == "fold-ensemble":
-        inference = "ensemble"
-    return Conditions(
-        test_images=tested,
-        num_test=num_images,
-        metric=protocol.metric,
-        training_pool=trained,
-        pretraining_group=pretraining_group,
-        adaptation="trained" if schedule.epochs or pretraining_group == "none" else "linear-probe",
-        extra_inputs=protocol.extra_inputs,
-        inference=inference,
-        selection=selection,
-    )
 
 
 def write_submission_of(plan: RunPlan, predictions: dict[str, Predictions]) -> Path | None:
@@ -335,8 +186,8 @@ def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str
             "device": first["device"],
             "num_threads": first["num_threads"],
         },
-        versions=_versions(),
-        commit=_commit(),
+        versions=versions(),
+        commit=commit(),
     )
 
 
@@ -387,26 +238,3 @@ def track_run(record: RunRecord, *, say: Say = print) -> None:
             f"MLflow did not take the run ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
             f"The run's own files are whole: {run_folder(record.run_id)}"
         )
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": sys.platform}
-    for name in ("competition-kit", "torch", "timm", "albumentations", "numpy", "opencv-python-headless"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def _commit() -> str | None:
-    """Return the commit of the checkout that this kit runs from, or None where it was installed."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

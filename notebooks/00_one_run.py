@@ -7,7 +7,8 @@
 # %%
 from kit.board.compare import compare, load_published
 from kit.board.page import write_board
-from kit.run import finish, plan_run, predict
+from kit.plan import plan_run
+from kit.run import finish, predict
 
 plan = plan_run("digits", overrides=["num_folds=2", "schedule.epochs=2", "schedule.batch_size=16"])
 plan.train.head()

@@ -16,7 +16,8 @@ from toys import TOY_RECIPE, coloured_png, make_toy_competition, tar_bytes, writ
 from kit.board.page import write_board
 from kit.board.records import all_records, read_record
 from kit.errors import DataError
-from kit.run import plan_run, predict, run
+from kit.plan import plan_run
+from kit.run import predict, run
 
 QUIET = {"say": lambda line: None}
 TRAIN_IDS = {f"train/{colour}/{k:03d}" for colour in ("red", "green", "blue") for k in (0, 1, 2, 4, 5, 6)}

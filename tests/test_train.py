@@ -13,9 +13,10 @@ from torch import nn
 from kit.config import ModelConfig, Recipe, recipe_from_dict
 from kit.data.pack import pack_images
 from kit.errors import ConfigError, TrainingError, WeightsError
-from kit.run import plan_run
+from kit.plan import plan_run
 from kit.train.checkpoint import load_checkpoint, save_checkpoint
-from kit.train.loop import fit, history_as_dicts, mixed_precision, predict_probabilities, set_mode, set_trainable
+from kit.train.inference import mixed_precision, predict_probabilities
+from kit.train.loop import fit, set_mode, set_trainable
 from kit.train.model import choose_device, depth_groups, head_names, make_network, normalise, optimizer_groups
 from kit.train.models import device_name, find_model, model_names, train_model
 from kit.train.schedule import one_cycle, spread_lr
@@ -304,7 +305,7 @@ def test_the_best_epoch_is_kept_only_where_an_image_is_held_out(trained, tmp_pat
     assert found.best_epoch == 1 + losses.index(min(losses))
     assert {path.name for path in (tmp_path / "with").iterdir()} == {"best.safetensors", "last.safetensors"}
     assert reports == list(found.history)
-    assert history_as_dicts(found)[1]["epoch"] == 2
+    assert found.history[1].epoch == 2
 
 
 # Checkpoints.

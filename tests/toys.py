@@ -59,6 +59,7 @@ test = "all images"
 num_test = {num_images}
 metric = "accuracy"
 split = "none"
+num_folds = 5
 
 [protocols.random]
 description = "A random quarter is scored"

@@ -39,7 +39,7 @@ def plan_of(
     seed: int | None,
 ) -> Any:
     """Return the plan that the options of a command describe."""
-    from kit.run import plan_run
+    from kit.plan import plan_run
 
     overrides = list(set_ or [])
     overrides += [f"num_folds={folds}"] if folds is not None else []
@@ -112,7 +112,7 @@ def prepare(
     seed: Seed = None,
 ) -> None:
     """Label, fold and decode: everything before training."""
-    from kit.run import pack_for
+    from kit.plan import pack_for
 
     plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
     pack = pack_for(plan, say=say)

@@ -4,10 +4,8 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,17 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.config import Recipe
-from kit.data.augment import central_view, training_view
+from kit.data.augment import training_view
 from kit.data.loader import load_batches
 from kit.data.pack import Pack
 from kit.data.samples import class_indices
 from kit.errors import ConfigError, TrainingError
 from kit.train.checkpoint import save_checkpoint
+from kit.train.inference import mixed_precision, predict_probabilities
 from kit.train.model import Network, depth_groups, head_names, normalise, optimizer_groups
 from kit.train.schedule import one_cycle, spread_lr
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
-EVALUATION_BATCH = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,40 +197,6 @@ def fit(
     )
 
 
-def predict_probabilities(
-    network: Network, pack: Pack, table: pd.DataFrame, *, image_size: int, test_crop: float, device: torch.device
-) -> NDArray[np.float32]:
-    """Return (N, C) float32 class probabilities of the rows of `table`, in its order; rows sum to 1.
-
-    Args:
-        network: trained.
-        pack: holds the images.
-        table: rows with `image_id`.
-        image_size: side of the square the network sees, pixels.
-        test_crop: share of the shorter side that is seen; 0 = the network's own.
-        device: where to compute.
-    """
-    module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module.eval()
-    view = central_view(image_size=image_size, crop_share=test_crop or network.input.crop_pct)
-    precision, _ = mixed_precision(device)
-    found = []
-    batches = load_batches(
-        pack,
-        image_ids=table["image_id"].tolist(),
-        positions=np.arange(len(table)),
-        batch_size=EVALUATION_BATCH,
-        view=view,
-    )
-    with torch.inference_mode():
-        for batch in batches:
-            images = normalise(torch.from_numpy(batch.images).to(device), network.input)
-            with precision():
-                logits = module(images)
-            found.append(logits.float().softmax(dim=-1).cpu())  # (B, C), float32 even under AMP
-    return torch.cat(found).numpy()
-
-
 def set_trainable(module: nn.Module, *, head_only: bool) -> None:
     """Let gradients reach the classifier only, or every layer."""
     head = set(head_names(module))
@@ -256,22 +220,6 @@ def set_mode(module: nn.Module, *, head_only: bool, keep_statistics: bool = Fals
         for name, layer in module.named_modules():
             if isinstance(layer, nn.Dropout) and "head" in name:
                 layer.train()
-
-
-def mixed_precision(device: torch.device) -> tuple[Callable[[], AbstractContextManager[Any]], torch.amp.GradScaler]:
-    """Return the autocast context and the loss scaler for `device`.
-
-    A CPU stays with float32: bf16 is emulated on most, 10 to 30 times slower. A GPU takes bf16 where its
-    hardware has it, else float16 with a scaled loss.
-    """
-    if device.type != "cuda":
-        return nullcontext, torch.amp.GradScaler("cpu", enabled=False)
-    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    dtype = torch.bfloat16 if has_bf16 else torch.float16
-    return (
-        lambda: torch.autocast("cuda", dtype=dtype),
-        torch.amp.GradScaler("cuda", enabled=not has_bf16),
-    )
 
 
 def _forward(module: nn.Module, images: Tensor, *, head_only: bool) -> Tensor:
@@ -325,8 +273,3 @@ def _validate(
 
 def _save(network: Network, path: Path, *, recipe: Recipe, classes: tuple[str, ...]) -> None:
     save_checkpoint(path, network, config=recipe.model, classes=classes, image_size=recipe.input.image_size)
-
-
-def history_as_dicts(trained: Trained) -> list[dict[str, Any]]:
-    """Return the training table as plain values."""
-    return [asdict(log) for log in trained.history]
