@@ -222,19 +222,21 @@ def finish(plan: RunPlan, *, say: Say = print, progress: bool = False) -> RunRec
     return record
 
 
-def track_run(record: RunRecord, *, say: Say = print) -> None:
-    """Show a finished run to MLflow. Whatever goes wrong there is said in a line and stops nothing."""
+def track_run(record: RunRecord, *, say: Say = print) -> bool:
+    """Show a finished run to MLflow and return whether it has it. What goes wrong there is said, and stops nothing."""
     from kit.board.compare import load_published
     from kit.tracking import histories_of, store_uri, track
 
     marker = run_folder(record.run_id) / "tracked.json"
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("store") == store_uri():
-        return
+        return True
     try:
         mlflow_id = track(record, histories_of(record.run_id), load_published(record.baselines))
         write_json(marker, {"store": store_uri(), "mlflow_run_id": mlflow_id})
     except Exception as error:
         say(
             f"MLflow did not take the run ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
-            f"The run's own files are whole: {run_folder(record.run_id)}"
+            f"The run's own files are whole: {run_folder(record.run_id)}. `kit track {record.run_id}` tries again."
         )
+        return False
+    return True

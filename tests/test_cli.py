@@ -410,6 +410,19 @@ def test_compare_of_an_unpublished_data_set_says_so(kit, finished_toy):
     assert "No published results are known for toy." in kit("compare", finished_toy)[1]
 
 
+def test_track_says_where_to_look_and_a_store_that_refuses_in_a_line(kit, finished_toy, monkeypatch):
+    seen = []
+    monkeypatch.setattr("kit.tracking.track", lambda record, histories, published: seen.append(record.run_id) or "id")
+    code, out, _ = kit("track", "toy-official")
+    assert (code, len(seen)) == (0, 1)
+    assert out.startswith("look on  mlflow ui")
+    monkeypatch.setenv("KIT_TRACKING_URI", "sqlite:///elsewhere.db")
+    monkeypatch.setattr("kit.tracking.track", lambda *_: 1 / 0)
+    code, out, err = kit("track", "toy-official")
+    assert (code, out) == (0, "")
+    assert "MLflow did not take the run (ZeroDivisionError" in err
+
+
 def test_board_writes_the_pages(kit, finished_toy):
     code, out, _ = kit("board")
     assert code == 0

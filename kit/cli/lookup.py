@@ -88,6 +88,17 @@ def publish(
     print(publish_record(run, to))
 
 
+def track(run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the start of it.")]) -> None:
+    """Show a finished run, and the published results of its data set, to MLflow."""
+    from kit.board.records import find_record
+    from kit.cli.stages import say
+    from kit.run import track_run
+    from kit.tracking import look_command
+
+    if track_run(find_record(run), say=say):
+        print(f"look on  {look_command()}")
+
+
 def cache(
     clear: Annotated[
         str | None, typer.Option("--clear", metavar="FAMILY", help="Remove one family of files, or `all`.")
@@ -104,4 +115,4 @@ def cache(
         print(f"  {name:10} {num_bytes / 2**20:10,.1f} MiB  {what}")
 
 
-COMMANDS = (list_, compare, board, publish, cache)
+COMMANDS = (list_, compare, board, publish, track, cache)

@@ -78,8 +78,7 @@ def run(
 
     plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
     record = finish(plan, say=say, progress=sys.stderr.isatty())
-    if track:
-        track_run(record, say=say)
+    tracked = track and track_run(record, say=say)
     page = next(page for page in write_board(all_records()) if page.stem == slug)
     show_run(record)
     show_comparison(record, load_published(record.baselines), brief=True)
@@ -88,7 +87,7 @@ def run(
     if (plan.folder / "submission.csv").is_file():
         print(f"submission  {plan.folder / 'submission.csv'}")
     print(f"board       {page}")
-    if track:
+    if tracked:
         print(f"look on     {look_command()}")
 
 
