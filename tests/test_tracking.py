@@ -110,7 +110,7 @@ def test_a_broken_store_is_said_in_a_line_and_stops_nothing(finished_toy, tmp_pa
     track_run(record, say=said.append)
     (line,) = said
     assert line.startswith("MLflow did not take the run (")
-    assert line.endswith(str(run_folder(record.run_id)))
+    assert line.endswith(f"{run_folder(record.run_id)}. `kit track {record.run_id}` tries again.")
     assert not (run_folder(record.run_id) / "tracked.json").exists()
 
 
