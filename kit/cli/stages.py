@@ -1,9 +1,14 @@
 """Commands that do the line or one stage of it: run, fetch, prepare, train, judge, submission."""
 
+import inspect
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from kit.plan import RunPlan
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The competition: its folder's name (see `kit list`).")]
 RecipeName = Annotated[
@@ -28,16 +33,16 @@ def say(line: str) -> None:
 
 
 def plan_of(
-    slug: str,
-    recipe: str | None,
-    protocol: str | None,
-    source: str | None,
-    mirror: str | None,
-    labels: str | None,
-    set_: list[str] | None,
-    folds: int | None,
-    seed: int | None,
-) -> Any:
+    slug: Slug,
+    recipe: RecipeName = None,
+    protocol: ProtocolId = None,
+    source: SourceName = None,
+    mirror: Mirror = None,
+    labels: Labels = None,
+    set_: Set = None,
+    folds: Folds = None,
+    seed: Seed = None,
+) -> "RunPlan":
     """Return the plan that the options of a command describe."""
     from kit.plan import plan_run
 
@@ -56,16 +61,24 @@ def plan_of(
     )
 
 
+def on_a_plan(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes a plan the arguments and options of `plan_of`, before its own."""
+    settings = list(inspect.signature(plan_of).parameters.values())
+    own = [option for option in inspect.signature(command).parameters.values() if option.name != "plan"]
+
+    def called(**given: Any) -> None:
+        plan = plan_of(**{option.name: given.pop(option.name) for option in settings})
+        command(plan, **given)
+
+    called.__name__, called.__doc__ = command.__name__, command.__doc__
+    called.__annotations__ = {option.name: option.annotation for option in (*settings, *own)}
+    called.__signature__ = inspect.Signature([*settings, *own])  # type: ignore[attr-defined]
+    return called
+
+
+@on_a_plan
 def run(
-    slug: Slug,
-    recipe: RecipeName = None,
-    protocol: ProtocolId = None,
-    source: SourceName = None,
-    mirror: Mirror = None,
-    labels: Labels = None,
-    set_: Set = None,
-    folds: Folds = None,
-    seed: Seed = None,
+    plan: "RunPlan",
     track: Annotated[bool, typer.Option(help="Show the run to MLflow when it is done.")] = True,
 ) -> None:
     """Do the whole line: fetch, label, fold, pack, train, predict, judge, compare, submission, record, board."""
@@ -76,10 +89,9 @@ def run(
     from kit.run import finish, track_run
     from kit.tracking import look_command
 
-    plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
     record = finish(plan, say=say, progress=sys.stderr.isatty())
     tracked = track and track_run(record, say=say)
-    page = next(page for page in write_board(all_records()) if page.stem == slug)
+    page = next(page for page in write_board(all_records()) if page.stem == plan.competition.slug)
     show_run(record)
     show_comparison(record, load_published(record.baselines), brief=True)
     print()
@@ -99,21 +111,11 @@ def fetch(slug: Slug, source: SourceName = None, mirror: Mirror = None) -> None:
     print(fetch_files(load_competition(slug), source=source, mirror=mirror, say=say))
 
 
-def prepare(
-    slug: Slug,
-    recipe: RecipeName = None,
-    protocol: ProtocolId = None,
-    source: SourceName = None,
-    mirror: Mirror = None,
-    labels: Labels = None,
-    set_: Set = None,
-    folds: Folds = None,
-    seed: Seed = None,
-) -> None:
+@on_a_plan
+def prepare(plan: "RunPlan") -> None:
     """Label, fold and decode: everything before training."""
     from kit.plan import pack_for
 
-    plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
     pack = pack_for(plan, say=say)
     table = plan.samples.table
     print(
@@ -128,64 +130,35 @@ def prepare(
     print(f"version   {plan.samples.fingerprint}")
 
 
-def train(
-    slug: Slug,
-    recipe: RecipeName = None,
-    protocol: ProtocolId = None,
-    source: SourceName = None,
-    mirror: Mirror = None,
-    labels: Labels = None,
-    set_: Set = None,
-    folds: Folds = None,
-    seed: Seed = None,
-) -> None:
+@on_a_plan
+def train(plan: "RunPlan") -> None:
     """Train the models of a run, each unless it is trained already."""
     from kit.run import train_models
 
-    plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
     for model in train_models(plan, say=say, progress=sys.stderr.isatty()):
         print(f"{model.name}  {model.history['minutes']:.1f} min  {model.checkpoint}")
 
 
-def judge(
-    slug: Slug,
-    recipe: RecipeName = None,
-    protocol: ProtocolId = None,
-    source: SourceName = None,
-    mirror: Mirror = None,
-    labels: Labels = None,
-    set_: Set = None,
-    folds: Folds = None,
-    seed: Seed = None,
-) -> None:
+@on_a_plan
+def judge(plan: "RunPlan") -> None:
     """Predict with the models of a run, score, and write the record."""
     from kit.cli.show import show_run
     from kit.run import finish
 
-    show_run(finish(plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed), say=say))
+    show_run(finish(plan, say=say))
 
 
-def submission(
-    slug: Slug,
-    recipe: RecipeName = None,
-    protocol: ProtocolId = None,
-    source: SourceName = None,
-    mirror: Mirror = None,
-    labels: Labels = None,
-    set_: Set = None,
-    folds: Folds = None,
-    seed: Seed = None,
-) -> None:
+@on_a_plan
+def submission(plan: "RunPlan") -> None:
     """Write the submission file of a run."""
     from kit.errors import SubmissionError
     from kit.run import predict, train_models, write_submission_of
 
-    plan = plan_of(slug, recipe, protocol, source, mirror, labels, set_, folds, seed)
     train_models(plan, say=say, progress=sys.stderr.isatty())
     path = write_submission_of(plan, predict(plan, say=say))
     if path is None:
         raise SubmissionError(
-            f"The protocol {plan.protocol_id} of {slug} has no test images, so there is nothing to submit. "
+            f"The protocol {plan.protocol_id} of {plan.competition.slug} has no test images: nothing to submit. "
             f"Its protocols: {', '.join(plan.competition.protocols)} (--protocol)."
         )
     print(path)
