@@ -289,8 +289,12 @@ def _refuse_contradictions(found: Competition, path: Path) -> None:
     for name, protocol in found.protocols.items():
         if not 0 < protocol.test_share < 1:
             refuse(f"protocols.{name}.test_share: must be between 0 and 1, got {protocol.test_share}.")
-        if protocol.split == "official" and found.official_split is None and not found.test_files:
-            refuse(f"protocols.{name}: split = 'official' needs an [official_split] table or test_files.")
+        has_split = found.official_split or found.test_files or (found.folder / "adapter.py").is_file()
+        if protocol.split == "official" and not has_split:
+            refuse(
+                f"protocols.{name}: split = 'official' needs an [official_split] table, test_files, or an adapter.py "
+                "with test_samples(data_dir)."
+            )
     for name, rule in {
         "labels": found.labels,
         **{f"more_labels.{k}": v for k, v in found.more_labels.items()},

@@ -191,6 +191,19 @@ def test_a_training_image_without_a_label_is_named(data):
         build(data, split="none", labels=LabelRule(rule="adapter"))
 
 
+def test_the_adapter_may_name_training_and_test_images(data):
+    (data.parent / "adapter.py").write_text(
+        "def train_samples(data_dir):\n"
+        "    return {'path': ['red/1.png', 'blue/3.png'], 'label': ['red', 'blue']}\n"
+        "def test_samples(data_dir):\n"
+        "    return {'path': ['red/2.png', 'blue/4.png']}\n"
+    )
+    samples = build(data, split="official", labels=LabelRule(rule="adapter"))
+    assert samples.train["image_id"].tolist() == ["blue/3", "red/1"]
+    assert samples.test["image_id"].tolist() == ["blue/4", "red/2"]
+    assert samples.test["label"].tolist() == ["", ""]
+
+
 def test_images_that_a_csv_names_and_the_folder_lacks_are_named(data):
     rows = "id,label\nred/1,red\nblue/3,blue\n" + "".join(f"red/{k},red\n" for k in range(50, 57))
     write_files(data, {"labels.csv": rows.encode()})

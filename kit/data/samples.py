@@ -108,12 +108,18 @@ def _split(
         table, missing = _official_split(table, competition.official_split, data, complete=complete)
     else:
         table = table.assign(split="train")
-    if competition.test_files and protocol.split == "official":
-        paths = find_images(data, competition.test_files)
+    if protocol.split == "official" and (paths := _unlabelled_test(competition, data)):
         test = from_lists(paths, [""] * len(paths)).assign(split="test")
         table = table[~table["path"].isin(paths)]
         table = pd.concat([table, test.assign(group=test["image_id"])], ignore_index=True)
     return table, missing
+
+
+def _unlabelled_test(competition: Competition, data: Path) -> list[str]:
+    """Return the test images that no label rule covers: the adapter's, or those that `test_files` matches."""
+    if function := competition.adapter_function("test_samples"):
+        return list(function(data)["path"])
+    return find_images(data, competition.test_files) if competition.test_files else []
 
 
 def _random_split(image_ids: pd.Series, *, share: float, seed: int) -> list[str]:
