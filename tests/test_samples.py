@@ -219,6 +219,12 @@ def test_a_group_pattern_groups_images(data):
     assert samples.table["group"].tolist() == ["b", "b", "r", "r"]
 
 
+def test_a_random_split_parts_no_group(data):
+    grouped = LabelRule(rule="folder", group_pattern="^(?P<group>.)")
+    with pytest.raises(DataError, match="with one class only"):  # whole colours are groups: one side gets one of them
+        build(data, labels=grouped, split="random", test_share=0.5)
+
+
 def test_images_without_a_group_are_named(data):
     with pytest.raises(DataError, match=r"2 images match no group: .*'blue/3\.png', 'blue/4\.png'"):
         build(data, split="none", labels=LabelRule(rule="folder", group_pattern="^(?P<group>red)"))

@@ -103,7 +103,7 @@ def _split(
     if protocol.split == "none":
         table = table.assign(split="train")
     elif protocol.split == "random":
-        table = table.assign(split=_random_split(table["image_id"], share=protocol.test_share, seed=seed))
+        table = table.assign(split=_random_split(table["group"], share=protocol.test_share, seed=seed))
     elif competition.official_split is not None:
         table, missing = _official_split(table, competition.official_split, data, complete=complete)
     else:
@@ -122,12 +122,17 @@ def _unlabelled_test(competition: Competition, data: Path) -> list[str]:
     return find_images(data, competition.test_files) if competition.test_files else []
 
 
-def _random_split(image_ids: pd.Series, *, share: float, seed: int) -> list[str]:
-    """Hold out `share` of the images, whatever their order: the images are ranked by a hash of seed and id."""
-    keys = np.array([fingerprint(str(seed), image_id)[:16] for image_id in image_ids])
-    held_out = np.zeros(len(keys), dtype=bool)
-    held_out[np.argsort(keys, kind="stable")[: round(share * len(keys))]] = True
-    return ["test" if out else "train" for out in held_out]
+def _random_split(groups: pd.Series, *, share: float, seed: int) -> list[str]:
+    """Hold out `share` of the images, no group parted, whatever their order: groups are ranked by a hash with seed."""
+    sizes = groups.value_counts()
+    wanted = round(share * len(groups))
+    held_out: set[str] = set()
+    num_held_out = 0
+    for group in sorted(sizes.index, key=lambda group: fingerprint(str(seed), group)):
+        if num_held_out + sizes[group] <= wanted:
+            held_out.add(group)
+            num_held_out += sizes[group]
+    return ["test" if group in held_out else "train" for group in groups]
 
 
 def _official_split(table: pd.DataFrame, rule: SplitRule, data: Path, *, complete: bool) -> tuple[pd.DataFrame, int]:
