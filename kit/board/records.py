@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kit.competition import package_folder
 from kit.config import checked
 from kit.errors import DataError
 from kit.home import family, make_folder, write_json
@@ -93,6 +94,11 @@ def all_records(*folders: Path) -> list[RunRecord]:
             record = read_record(path)
             found.setdefault(record.run_id, record)
     return sorted(found.values(), key=lambda record: (record.created_at, record.run_id))
+
+
+def board_records() -> list[RunRecord]:
+    """Return what a board shows: the runs of this machine and the published ones, each once."""
+    return all_records(family("runs"), package_folder("leaderboard") / "runs")
 
 
 def find_record(run: str) -> RunRecord:

@@ -67,13 +67,12 @@ def board(
 ) -> None:
     """Write the leaderboard pages from the records of all runs, here and published."""
     from kit.board.page import write_board
-    from kit.board.records import all_records
-    from kit.competition import load_competition, package_folder
-    from kit.home import family
+    from kit.board.records import board_records
+    from kit.competition import load_competition
 
     if slug is not None:
         load_competition(slug)
-    pages = write_board(all_records(family("runs"), package_folder("leaderboard") / "runs"))
+    pages = write_board(board_records())
     for page in pages if slug is None else [page for page in pages if page.stem == slug]:
         print(page)
 

@@ -84,14 +84,14 @@ def run(
     """Do the whole line: fetch, label, fold, pack, train, predict, judge, compare, submission, record, board."""
     from kit.board.compare import load_published
     from kit.board.page import write_board
-    from kit.board.records import all_records
+    from kit.board.records import board_records
     from kit.cli.show import show_comparison, show_run
     from kit.run import finish, track_run
     from kit.tracking import look_command
 
     record = finish(plan, say=say, progress=sys.stderr.isatty())
     tracked = track and track_run(record, say=say)
-    page = next(page for page in write_board(all_records()) if page.stem == plan.competition.slug)
+    page = next(page for page in write_board(board_records()) if page.stem == plan.competition.slug)
     show_run(record)
     show_comparison(record, load_published(record.baselines), brief=True)
     print()
