@@ -133,11 +133,6 @@ class Competition(Strict):
         """The data set's id in `leaderboard/baselines`."""
         return self.baselines or self.slug
 
-    @property
-    def metric_sign(self) -> int:
-        """1 where a greater score is better, else -1."""
-        return 1 if METRICS[self.metric].greater_is_better else -1
-
     def protocol(self, name: str | None = None) -> Protocol:
         """Return the protocol `name`, or the default one."""
         name = name or self.default_protocol

@@ -12,7 +12,7 @@ from kit.errors import CompetitionError, ConfigError
 
 def test_the_toy_is_read_whole(toy_competition):
     toy = load_competition(toy_competition())
-    assert (toy.slug, toy.classes, toy.metric_sign) == ("toy", ("red", "green", "blue"), 1)
+    assert (toy.slug, toy.classes, toy.metric) == ("toy", ("red", "green", "blue"), "accuracy")
     assert toy.protocol() is toy.protocols["official"]
     assert toy.source() is toy.sources["local"]
     assert toy.source().files[0].name == "toy.tar"
@@ -27,8 +27,10 @@ def test_a_file_is_named_by_its_path_else_by_the_end_of_its_address(toy_competit
     assert load_competition(slug).source().files[0].name == "all.tar"
 
 
-def test_log_loss_is_a_metric_to_make_small(toy_competition):
-    assert load_competition(toy_competition(replace=[('metric = "accuracy"', 'metric = "log_loss"')])).metric_sign == -1
+def test_the_metric_is_the_one_that_the_file_names(toy_competition):
+    assert (
+        load_competition(toy_competition(replace=[('metric = "accuracy"', 'metric = "log_loss"')])).metric == "log_loss"
+    )
 
 
 TABLE = "[official_split]"

@@ -45,10 +45,6 @@ class Pack:
         height, width = self.shapes[row]
         return self.pixels[self.offsets[row] : self.offsets[row + 1]].reshape(height, width, 3)
 
-    def rows(self, image_ids: pd.Series) -> NDArray[np.int64]:
-        """Return the row of each image id."""
-        return np.array([self.row_of[image_id] for image_id in image_ids], dtype=np.int64)
-
 
 def read_image(path: Path) -> Image:
     """Decode one image file to (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -119,7 +118,8 @@ def fit(
     image_ids = train["image_id"].tolist()
     view = training_view(recipe.augment, image_size=recipe.input.image_size, seed=seed)
     precision, scaler = mixed_precision(device)
-    steps_per_epoch = len(_batch_starts(len(train), plan.batch_size))
+    num_used = _images_per_epoch(len(train), plan.batch_size)
+    steps_per_epoch = math.ceil(num_used / plan.batch_size)
     total_steps = steps_per_epoch * (plan.frozen_epochs + plan.epochs)
     history: list[EpochLog] = []
     best: tuple[float, int] | None = None
@@ -143,7 +143,7 @@ def fit(
             epoch = len(history) + 1
             started = time.perf_counter()
             set_mode(module, head_only=stage == "head", keep_statistics=keep_statistics)
-            order = _order(len(train), seed=seed, epoch=epoch, batch_size=plan.batch_size)
+            order = np.random.default_rng((seed, epoch)).permutation(len(train))[:num_used]
             losses = torch.zeros(steps_per_epoch, device=device)
             batches = load_batches(
                 pack, image_ids=image_ids, positions=order, batch_size=plan.batch_size, view=view, epoch=epoch
@@ -237,16 +237,10 @@ def _has_batch_norm(module: nn.Module) -> bool:
     return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
 
 
-def _batch_starts(num_images: int, batch_size: int) -> range:
-    """Return where batches start. A last batch of one image is left out: BatchNorm has no variance of one."""
+def _images_per_epoch(num_images: int, batch_size: int) -> int:
+    """Return how many images an epoch uses: a last batch of one is left out, BatchNorm has no variance of one."""
     last_alone = num_images > batch_size and num_images % batch_size == 1
-    return range(0, num_images - last_alone, batch_size)
-
-
-def _order(num_images: int, *, seed: int, epoch: int, batch_size: int) -> NDArray[np.int64]:
-    order = np.random.default_rng((seed, epoch)).permutation(num_images)
-    last_alone = num_images > batch_size and num_images % batch_size == 1
-    return order[: num_images - last_alone]
+    return num_images - last_alone
 
 
 def _check_finite(losses: Tensor, k: int, *, epoch: int, folder: Path) -> None:
