@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from toys import HEIGHT, WIDTH, coloured_png, competition, protocol, write_files
 
-from kit.data.pack import pack_images, read_image, reduced
+from kit.data.decode import read_image, reduced
+from kit.data.pack import pack_images
 from kit.data.samples import build_samples
 from kit.errors import DataError
 from kit.home import family

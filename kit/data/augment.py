@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kit.config import AugmentConfig
-from kit.data.pack import Image
+from kit.data.decode import Image
 
 View = Callable[[Image, str, int], Image]  # (stored image, image id, epoch) -> (S, S, 3) uint8
 

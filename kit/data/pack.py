@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kit.data.decode import Image, read_image, reduced
 from kit.data.samples import Samples
 from kit.errors import DataError
 from kit.home import explained, family, filling, fingerprint
@@ -22,7 +23,6 @@ from kit.home import explained, family, filling, fingerprint
 PACK_VERSION = 1
 CHUNK = 64  # images in flight: bounds the memory whatever their number
 
-Image = NDArray[np.uint8]  # (H, W, 3), RGB
 Say = Callable[[str], None]
 
 
@@ -44,38 +44,6 @@ class Pack:
         """Return image `row` as a read-only view (H, W, 3) uint8 RGB."""
         height, width = self.shapes[row]
         return self.pixels[self.offsets[row] : self.offsets[row + 1]].reshape(height, width, 3)
-
-
-def read_image(path: Path) -> Image:
-    """Decode one image file to (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
-
-    Raises:
-        DataError: the bytes are not an image that OpenCV reads.
-    """
-    import cv2
-
-    data = np.fromfile(path, dtype=np.uint8)
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
-    except cv2.error:  # e.g. a header that promises more pixels than OpenCV accepts
-        image = None
-    if image is None:
-        raise DataError(f"{path} cannot be read as an image ({data.size:,} bytes).")
-    decoded: Image = image
-    return decoded
-
-
-def reduced(image: Image, shorter_side: int) -> Image:
-    """Return `image` with its shorter side at most `shorter_side`, aspect kept; images are never enlarged."""
-    import cv2
-
-    height, width = image.shape[:2]
-    scale = shorter_side / min(height, width)
-    if scale >= 1:
-        return image
-    size = (max(round(width * scale), shorter_side), max(round(height * scale), shorter_side))
-    smaller: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return smaller
 
 
 def pack_images(samples: Samples, *, store_size: int, say: Say = print) -> Pack:
