@@ -11,7 +11,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip install -q -p $(VENV) -c constraints.txt -e '.[weights]' --group dev
+	$(BIN)/uv pip install -q -p $(VENV) -c constraints.txt -e '.[weights,quality]' --group dev
 	touch $@
 
 # The main job: five-fold on the digits, then scikit-learn's own split, beside its published figure.

@@ -12,94 +12,10 @@ from typing import Any, Literal
 from kit.config import Recipe, Strict, checked, read_recipe, read_toml
 from kit.errors import CompetitionError, did_you_mean
 from kit.metrics import METRICS
+from kit.rules import FoldRule, LabelRule, Protocol, SourceSet, SplitRule, SubmissionRule
 
 ADAPTER_FUNCTIONS = ("materialise", "label_of", "train_samples", "test_samples", "submission_rows")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceFile(Strict):
-    """One file that a source set is made of."""
-
-    path: str = ""  # where a mirror keeps it, e.g. "oxford-pets/pets-test.tar"; default: the end of `url`
-    url: str = ""  # public address; empty: it is only had from a mirror
-    sha256: str = ""
-    md5: str = ""  # where the publisher gives only that
-    num_bytes: int = 0  # 0: not stated
-    unpack: bool = False  # an archive whose members go into the data folder
-    save_as: str = ""  # name inside the data folder of a file that is not unpacked; default: its name
-
-    @property
-    def name(self) -> str:
-        """The file's name in the downloads folder."""
-        return (self.path or self.url).rstrip("/").rsplit("/", 1)[-1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceSet(Strict):
-    """The files that make the data, in one of the ways they can be had."""
-
-    files: tuple[SourceFile, ...] = ()
-    kaggle: str = ""  # a Kaggle competition whose files are downloaded with the user's own account
-    complete: bool = True  # False: some of the images are missing, and results are of another protocol
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelRule(Strict):
-    """How an image gets its label."""
-
-    rule: Literal["folder", "regex", "csv", "function", "adapter"]
-    images: str = "**/*"  # which files are images: a glob below the data folder
-    pattern: str = ""  # regex: matched against the path below the data folder; needs a group named `label`
-    file: str = ""  # csv: the file below the data folder
-    id_column: str = "id"  # csv: names the image
-    label_column: str = "label"  # csv
-    folder: str = ""  # csv: goes before the name
-    suffix: str = ""  # csv: goes behind the name
-    delimiter: str = ","  # csv
-    rename: Mapping[str, str] = field(default_factory=dict)  # label as found -> class name
-    group_pattern: str = ""  # regex with a group named `group`: images that must stay in one fold
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitRule(Strict):
-    """How the publisher's own split is read."""
-
-    by: Literal["lists", "folders", "csv"]
-    train: str = ""  # lists: file, first word of a row is an image id; folders: folder name; csv: value
-    test: str = ""
-    file: str = ""  # csv
-    id_column: str = "id"  # csv
-    split_column: str = "split"  # csv
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol(Strict):
-    """What is trained on, what is tested on, and how it is scored."""
-
-    description: str
-    training_pool: str  # identity of the training images, as in the baselines
-    train: str
-    test_images: str  # identity of the scored images, as in the baselines; "out-of-fold" where there is no test
-    test: str
-    num_test: int | None = None  # left out: differs by draw
-    metric: str
-    split: Literal["official", "random", "none"] = "official"
-    test_share: float = 0.2  # of a random split
-    num_folds: int = 0  # of an out-of-fold protocol; runs with another number are of another protocol; 0: any
-    extra_inputs: str = "none"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SubmissionRule(Strict):
-    """The columns of the file that is handed in."""
-
-    id_column: str = "id"
-    values: Literal["label", "probabilities", "probability_of"] = "label"
-    label_column: str = "label"  # the one value column of "label" and "probability_of"
-    of_class: str = ""  # probability_of: whose
-    sample: str = ""  # the sample submission below the data folder: its ids, in its order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +28,7 @@ class Competition(Strict):
     homepage: str
     licence: str
     citation: str
-    task: Literal["single-label"] = "single-label"
+    task: Literal["single-label", "multi-label", "soft-label"] = "single-label"
     metric: str
     classes: tuple[str, ...]
     sources: Mapping[str, SourceSet]
@@ -121,8 +37,9 @@ class Competition(Strict):
     default_protocol: str
     default_source: str = ""
     default_recipe: str = "baseline"
-    submission: SubmissionRule = SubmissionRule()
+    submission: SubmissionRule = field(default_factory=SubmissionRule)
     official_split: SplitRule | None = None
+    folds: FoldRule = field(default_factory=FoldRule)
     test_files: str = ""  # glob of unlabelled test images below the data folder
     more_labels: Mapping[str, LabelRule] = field(default_factory=dict)  # other ways to the same labels, by name
     baselines: str = ""  # id of the data set in leaderboard/baselines; default: the slug
@@ -302,7 +219,26 @@ def _refuse_contradictions(found: Competition, path: Path) -> None:
             needed = "label" if key == "pattern" else "group"
             if getattr(rule, key) and needed not in compiled.groupindex:
                 refuse(f"{name}.{key}: needs a group named {needed!r}, as in (?P<{needed}>...).")
-        if rule.rule == "regex" and not rule.pattern:
-            refuse(f"{name}.pattern: the rule 'regex' needs it.")
+        for class_name, pattern in rule.patterns.items():
+            if class_name not in found.classes:
+                refuse(f"{name}.patterns: {class_name!r} is not among the classes.")
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise CompetitionError(
+                    f"{path}: {name}.patterns.{class_name}: not a regular expression: {error}."
+                ) from error
+        if rule.rule == "regex" and bool(rule.pattern) == bool(rule.patterns):
+            refuse(f"{name}.pattern: the rule 'regex' needs it, or {name}.patterns with one per class, and not both.")
         if rule.rule == "csv" and not rule.file:
             refuse(f"{name}.file: the rule 'csv' needs it.")
+        if rule.target_columns and len(rule.target_columns) != len(found.classes):
+            refuse(f"{name}.target_columns: {len(rule.target_columns)} columns for {len(found.classes)} classes.")
+        if rule.target_columns and rule.separator:
+            refuse(f"{name}: target_columns and separator are two ways to the same labels; keep one.")
+        if rule.separator and found.task != "multi-label":
+            refuse(f"{name}.separator: only a multi-label task has several labels per image.")
+    if found.folds.by == "column" and not found.labels.fold_column:
+        refuse("folds.by: 'column' needs labels.fold_column.")
+    if found.folds.by == "time" and not (found.labels.time_column or found.labels.rule == "adapter"):
+        refuse("folds.by: 'time' needs labels.time_column.")

@@ -1,5 +1,6 @@
 """The recipe: how we train. A TOML file, read once into frozen dataclasses; after that line it is data."""
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -61,14 +62,50 @@ class AugmentConfig(Strict):
     rotate_degrees: float = 0.0  # uniform in [-rotate_degrees, rotate_degrees]
     brightness: float = 0.2  # relative change, uniform in [-brightness, brightness]
     contrast: float = 0.2  # relative change, uniform in [-contrast, contrast]
+    transforms: tuple[Mapping[str, Any], ...] = ()  # more of them, of albumentations, in order: {name, arguments, p}
 
     def __post_init__(self) -> None:
-        """Refuse ranges that mean nothing."""
+        """Refuse ranges that mean nothing, and transforms that are not tables with a name."""
+        plain = tuple(_plain(f"augment.transforms[{k}]", one) for k, one in enumerate(self.transforms))
+        object.__setattr__(self, "transforms", plain)
+        for k, one in enumerate(plain):
+            _check_named(f"augment.transforms[{k}]", one)
         _between("augment.smallest_crop", self.smallest_crop, 0.01, 1)
         _between("augment.widest_aspect", self.widest_aspect, 1, 4)
         _between("augment.rotate_degrees", self.rotate_degrees, 0, 180)
         _between("augment.brightness", self.brightness, 0, 1)
         _between("augment.contrast", self.contrast, 0, 1)
+
+    def __hash__(self) -> int:
+        """Hash the values, and of `transforms` the names: tables have no hash of their own."""
+        simple = [getattr(self, field.name) for field in fields(self) if field.name != "transforms"]
+        return hash((*simple, *(one["name"] for one in self.transforms)))
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Return a copy of `value` as nested dicts, lists and plain values, which both TOML and JSON have."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(f"{key}.{name}", inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(f"{key}[{k}]", inner) for k, inner in enumerate(value)]
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ConfigError(f"{key} must be a finite number, a text, true or false, or a list of these, got {value!r}.")
+
+
+def _check_named(key: str, table: Any) -> None:
+    """Refuse what is no table with a name. What albumentations has is asked later: its import takes seconds."""
+    name = table.get("name") if isinstance(table, dict) else None
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ConfigError(
+            f"{key} must be a table with the name of an albumentations transform and its arguments, "
+            f'such as {{name = "CoarseDropout", num_holes_range = [1, 3], p = 0.5}}, got {table!r}.'
+        )
+    inner = table.get("transforms", [])
+    if not isinstance(inner, list):
+        raise ConfigError(f"{key}.transforms must be a list of tables, each with a name, got {inner!r}.")
+    for k, one in enumerate(inner):
+        _check_named(f"{key}.transforms[{k}]", one)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,11 @@ FAMILIES = {
     "packs": "decoded pixels, memory-mapped",
     "runs": "checkpoints, predictions, submissions, records",
     "board": "leaderboard pages",
+    "folds": "folds as they were last dealt, to notice a changed table",
+    "fixes": "what you decided about single images",
+    "collected": "images that you scraped",
 }
+KEPT = ("runs", "fixes", "collected")  # results, decisions, and what may be gone tomorrow: "all" leaves them
 
 
 def kit_home() -> Path:
@@ -144,14 +148,16 @@ def family_sizes() -> dict[str, tuple[int, str]]:
 
 
 def clear_family(name: str) -> int:
-    """Remove one family of files (or "all") and return the bytes freed; runs are results and must be named.
+    """Remove one family of files (or "all") and return the bytes freed; runs and fixes must be named.
 
     Raises:
         ConfigError: no such family.
     """
     if name not in (*FAMILIES, "all"):
-        raise ConfigError(f"--clear {name!r}: known are {', '.join(FAMILIES)}, and all (which keeps the runs).")
-    chosen = [name] if name != "all" else [one for one in FAMILIES if one != "runs"]
+        raise ConfigError(
+            f"--clear {name!r}: known are {', '.join(FAMILIES)}, and all (which keeps {', '.join(KEPT)})."
+        )
+    chosen = [name] if name != "all" else [one for one in FAMILIES if one not in KEPT]
     freed = sum(_num_bytes(family(one)) for one in chosen)
     for one in chosen:
         shutil.rmtree(family(one), ignore_errors=True)

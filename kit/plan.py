@@ -2,27 +2,33 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from kit.board.records import run_folder
-from kit.competition import Competition, Protocol, load_competition
+from kit.competition import Competition, load_competition
 from kit.config import Recipe
-from kit.data.folds import assign_folds
-from kit.data.pack import Pack, pack_images
+from kit.data.augment import check_augmentation
+from kit.data.folds import apply_frozen, assign_folds, compare_tables, fold_fingerprint, read_folds, write_folds
 from kit.data.prepare import is_complete, prepare
 from kit.data.samples import Samples
 from kit.errors import DataError
-from kit.home import fingerprint
+from kit.home import family, fingerprint
+from kit.kaggle.submission import check_sample
 from kit.protocol import Conditions
+from kit.quality.findings import Finding
+from kit.quality.quality import check_quality
+from kit.rules import Protocol
+from kit.store.pack import Pack, pack_images
 from kit.train.models import model_names
 from kit.train.weights import Weights, find_weights
 
 Say = Callable[[str], None]
 # Goes up when the same recipe on the same data would give other numbers; runs of before are then not re-used.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,7 @@ class RunPlan:
     weights: Weights | None
     run_id: str
     complete: bool
+    despite_findings: bool = False  # train in spite of those that stop a run; the record says so
 
     @property
     def folder(self) -> Path:
@@ -55,6 +62,31 @@ class RunPlan:
         return self.protocol_id if self.complete else f"{self.protocol_id}@{self.source}"
 
     @property
+    def several_labels(self) -> bool:
+        """An image may have any number of labels."""
+        return self.competition.task == "multi-label"
+
+    @property
+    def submits(self) -> bool:
+        """There are test images, and they are those that the competition's sample submission names."""
+        split_is_own = self.protocol.split != "official"
+        return not self.samples.test.empty and not (split_is_own and self.competition.submission.sample)
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the quality check says of the data; looked at once, when somebody asks."""
+        found = check_quality(
+            self.samples.table,
+            self.samples.facts,
+            self.samples.duplicates,
+            folds=self.train if self.recipe.num_folds else None,
+            split_is_official=self.protocol.split == "official",
+            classes=self.competition.classes,
+            fixes=self.samples.fixes,
+        )
+        return tuple(found)
+
+    @property
     def models(self) -> list[str]:
         """Names of the models to train."""
         return model_names(num_folds=self.recipe.num_folds, has_test=not self.samples.test.empty)
@@ -69,6 +101,8 @@ def plan_run(
     mirror: str | None = None,
     labels: str | None = None,
     overrides: Sequence[str] = (),
+    folds_from: Path | None = None,
+    despite_findings: bool = False,
     say: Say = print,
 ) -> RunPlan:
     """Fetch, label and fold; return what a run with these settings would do.
@@ -81,10 +115,13 @@ def plan_run(
         mirror: folder or URL that serves the files.
         labels: name of another label rule.
         overrides: "key=value", laid over the recipe.
+        folds_from: folds.csv of an earlier run, whose folds are used as they are; refused if the images changed.
+        despite_findings: train in spite of what the quality check found.
         say: takes lines of progress and warnings.
     """
     competition = load_competition(slug)
     chosen = competition.recipe(recipe, overrides=tuple(overrides))
+    check_augmentation(chosen.augment, image_size=chosen.input.image_size)
     protocol_id = protocol or competition.default_protocol
     competition.protocol(protocol_id)
     weights = find_weights(chosen.model.name, chosen.model.weights, pretraining_group=chosen.model.pretraining_group)
@@ -92,13 +129,21 @@ def plan_run(
         competition, protocol=protocol_id, source=source, mirror=mirror, labels=labels, seed=chosen.seed, say=say
     )
     train = samples.train
-    if chosen.num_folds:
-        train = assign_folds(train, num_folds=chosen.num_folds, seed=chosen.seed)
+    if folds_from is not None:
+        train = apply_frozen(train, read_folds(folds_from))
+        chosen = replace(chosen, num_folds=int(train["fold"].max()) + 1)
+    elif chosen.num_folds:
+        train = assign_folds(train, num_folds=chosen.num_folds, seed=chosen.seed, rule=competition.folds)
+        dealt = f"{competition.source_name(source)}-{protocol_id}-{chosen.num_folds}-s{chosen.seed}.csv"
+        _notice_changes(family("folds") / slug / dealt, train, say=say)
     elif samples.test.empty:
         raise DataError(
             f"The protocol {protocol_id} of {slug} has no test images, so without folds nothing could be predicted. "
             "Give --folds 5."
         )
+    sample = competition.protocol(protocol_id).sample or competition.submission.sample
+    if sample and competition.protocol(protocol_id).split == "official" and not samples.test.empty:
+        check_sample(competition, samples.test["image_id"].tolist(), data=samples.folder, sample=sample)
     key = fingerprint(
         str(TRAINING_VERSION),
         json.dumps({**chosen.as_dict(), "name": ""}, sort_keys=True),
@@ -107,6 +152,9 @@ def plan_run(
         competition.source_name(source),
         repr(competition.protocol(protocol_id)),
         repr(competition.submission),
+        repr(competition.folds),
+        competition.task,
+        fold_fingerprint(train) if chosen.num_folds else "",
         weights.fingerprint if weights else "none",
     )
     return RunPlan(
@@ -119,7 +167,18 @@ def plan_run(
         weights=weights,
         run_id=f"{slug}-{protocol_id}-{chosen.name}-s{chosen.seed}-{key[:8]}",
         complete=is_complete(competition, samples, source=source),
+        despite_findings=despite_findings,
     )
+
+
+def _notice_changes(path: Path, folded: pd.DataFrame, *, say: Say) -> None:
+    """Say which images came, went or changed since the folds in `path` were dealt, and keep the new ones there."""
+    if path.is_file():
+        changes = compare_tables(read_folds(path), folded)
+        if not changes:
+            return
+        say(f"{changes} The folds are dealt anew: scores of before belong to other folds.")
+    write_folds(path, folded)
 
 
 def pack_for(plan: RunPlan, *, say: Say = print) -> Pack:

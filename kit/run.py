@@ -9,15 +9,17 @@ import numpy as np
 import pandas as pd
 
 from kit.board.records import SCHEMA_VERSION, Result, RunRecord, read_record, run_folder, write_record
-from kit.data.folds import fold_fingerprint
-from kit.data.samples import write_table
+from kit.data.folds import fold_fingerprint, write_folds
+from kit.data.schema import has_targets, target_columns
 from kit.errors import DataError
-from kit.home import write_json, write_text
+from kit.home import write_json
+from kit.judge.clip import best_clip
 from kit.judge.judgement import Judgement, judge
 from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
 from kit.kaggle.submission import submission_table, write_submission
 from kit.plan import RunPlan, conditions_of, pack_for, plan_run
 from kit.provenance import commit, versions
+from kit.quality.findings import gate, summary
 from kit.train.models import FULL, ModelFolder, find_model, train_model
 
 Say = Callable[[str], None]
@@ -29,9 +31,10 @@ def train_models(plan: RunPlan, *, say: Say = print, progress: bool = False) -> 
     found = [find_model(folder, name) for name in plan.models]
     if all(found):
         return [model for model in found if model is not None]
+    gate(plan.findings, override=plan.despite_findings)
     write_json(plan.folder / "recipe.json", plan.recipe.as_dict())
     if plan.recipe.num_folds:
-        write_text(plan.folder / "folds.csv", write_table(plan.train[["image_id", "label", "group", "fold"]]))
+        write_folds(plan.folder / "folds.csv", plan.train)
     pack = pack_for(plan, say=say)
     return [
         train_model(
@@ -40,6 +43,8 @@ def train_models(plan: RunPlan, *, say: Say = print, progress: bool = False) -> 
             pack,
             recipe=plan.recipe,
             classes=plan.samples.classes,
+            several=plan.several_labels,
+            rule=plan.competition.folds,
             folder=folder,
             say=say,
             progress=progress,
@@ -69,7 +74,7 @@ def _predict_now(plan: RunPlan, *, say: Say) -> dict[str, Predictions]:
 
     pack = pack_for(plan, say=say)
     device = choose_device(plan.recipe.device)
-    test, train = plan.samples.test, plan.train
+    test, train, classes = plan.samples.test, plan.train, plan.samples.classes
     held_out, on_test = [], []
     found: dict[str, Predictions] = {}
     for name in plan.models:
@@ -87,15 +92,17 @@ def _predict_now(plan: RunPlan, *, say: Say) -> dict[str, Predictions]:
                 table,
                 image_size=plan.recipe.input.image_size,
                 test_crop=plan.recipe.input.test_crop,
+                several=plan.several_labels,
                 device=device,
             )
             return Predictions(
                 kind=kind,
                 image_ids=tuple(table["image_id"]),
-                classes=plan.samples.classes,
+                classes=classes,
                 probabilities=probabilities,
                 labels=tuple(table["label"]),
                 folds=np.full(len(table), fold, dtype=np.int64),
+                targets=table[target_columns(classes)].to_numpy() if has_targets(table) else None,
             )
 
         if name == FULL:
@@ -116,21 +123,47 @@ def _predict_now(plan: RunPlan, *, say: Say) -> dict[str, Predictions]:
 def judge_all(plan: RunPlan, predictions: dict[str, Predictions]) -> dict[str, Judgement]:
     """Judge every set of predictions whose truth is known."""
     metric = plan.protocol.metric
-    return {kind: judge(found, metric=metric) for kind, found in predictions.items() if found.labelled}
+    return {
+        kind: judge(found, metric=metric, several=plan.several_labels)
+        for kind, found in predictions.items()
+        if found.labelled
+    }
 
 
-def write_submission_of(plan: RunPlan, predictions: dict[str, Predictions]) -> Path | None:
+def write_submission_of(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say = print) -> Path | None:
     """Write the submission for the test images, if there are any, and return its path."""
-    if "test" not in predictions:
+    if not plan.submits:
         return None
     path = plan.folder / "submission.csv"
-    table = submission_table(plan.competition, predictions["test"], data=plan.samples.folder)
+    test = plan.samples.test
+    clip = _clip_of(plan, predictions, say=say)
+    table = submission_table(
+        plan.competition,
+        predictions["test"],
+        data=plan.samples.folder,
+        paths=dict(zip(test["image_id"], test["path"], strict=True)),
+        sample=plan.protocol.sample,
+        clip=clip,
+    )
+    write_json(plan.folder / "submission.json", {"rows": len(table), "clip": clip})
     return write_submission(path, table)
+
+
+def _clip_of(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say) -> float:
+    """Return how far the submission's probabilities are kept off 0 and 1."""
+    if plan.competition.submission.clip == "none":
+        return 0.0
+    if "out-of-fold" not in predictions:
+        say("the submission is not clipped: that is chosen out of fold, and there are no folds (--folds 5)")
+        return 0.0
+    clip = best_clip(predictions["out-of-fold"], metric=plan.protocol.metric)
+    say(f"the submission is clipped at {clip:.2g}, which is best out of fold")
+    return clip
 
 
 def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str, Judgement]) -> RunRecord:
     """Gather a finished run into its record."""
-    first = models[0].history
+    first, handed_in = models[0].history, plan.folder / "submission.json"
     results = [
         Result(
             kind=kind,
@@ -163,6 +196,7 @@ def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str
             "num_train": len(plan.samples.train),
             "num_test": len(plan.samples.test),
             "num_missing": plan.samples.missing,
+            "num_fixes": len(plan.samples.fixes.rows),
         },
         folds={
             "num_folds": plan.recipe.num_folds,
@@ -188,6 +222,8 @@ def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str
         },
         versions=versions(),
         commit=commit(),
+        submission=json.loads(handed_in.read_text(encoding="utf-8")) if handed_in.is_file() else {},
+        quality=summary(plan.findings, override=plan.despite_findings),
     )
 
 
@@ -207,14 +243,14 @@ def run(slug: str, *, say: Say = print, progress: bool = False, **settings: obje
 def finish(plan: RunPlan, *, say: Say = print, progress: bool = False) -> RunRecord:
     """Train, predict, judge, write submission and record of a plan, as far as that is not done."""
     path = plan.folder / "record.json"
-    submitted = plan.samples.test.empty or (plan.folder / "submission.csv").is_file()
+    submitted = not plan.submits or (plan.folder / "submission.csv").is_file()
     if path.is_file() and submitted and all(find_model(plan.folder / "models", name) for name in plan.models):
         say(f"{plan.run_id} is done already: every stage is re-used")
         return read_record(path)
     models = train_models(plan, say=say, progress=progress)
     predictions = predict(plan, say=say)
     judgements = judge_all(plan, predictions)
-    write_submission_of(plan, predictions)
+    write_submission_of(plan, predictions, say=say)
     if path.is_file():  # a record is never edited; what was lost beside it has been made again
         return read_record(path)
     record = record_of(plan, models, judgements)

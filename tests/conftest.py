@@ -32,7 +32,7 @@ settings.load_profile("kit")
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the test an empty KIT_HOME and user folder, and none of the user's settings."""
     for name in os.environ:
-        if name.startswith("KAGGLE_") or name in ("KIT_MIRROR", "KIT_WEIGHTS", "KIT_COMPETITIONS"):
+        if name.startswith("KAGGLE_") or name in ("KIT_MIRROR", "KIT_WEIGHTS", "KIT_COMPETITIONS", "KIT_WORKERS"):
             monkeypatch.delenv(name)
     home = tmp_path / "kit-home"
     monkeypatch.setenv("KIT_HOME", str(home))

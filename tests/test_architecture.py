@@ -16,7 +16,7 @@ def import_order() -> list[str]:
 
 
 def module_of(path: Path) -> str:
-    """`kit/data/fetch.py` -> "kit.data.fetch"; `kit/data/__init__.py` -> "kit.data"."""
+    """`kit/files/fetch.py` -> "kit.files.fetch"; `kit/data/__init__.py` -> "kit.data"."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

@@ -79,8 +79,7 @@ def test_an_unreadable_image_is_named(toy_competition, tmp_path, refused):
     slug = toy_competition()
     repack(tmp_path, lambda files: files.update({"train/red/001.png": b"not a PNG"}))
     message = refused("run", slug, "--no-track")
-    assert "1 of 24 images" in message
-    assert "train/red/001.png" in message
+    assert "1 image is unreadable: train/red/001" in message
     assert not list(Path(os.environ["KIT_HOME"]).rglob("*.part"))
 
 
@@ -260,7 +259,7 @@ def fetch_raises(toy_competition, monkeypatch):
         def fail(*args, **options):
             raise error
 
-        monkeypatch.setattr("kit.data.fetch.fetch", fail)
+        monkeypatch.setattr("kit.files.fetch.fetch", fail)
         monkeypatch.setattr(sys, "argv", ["kit", "fetch", toy_competition()])
         return ["fetch", "toy"]
 

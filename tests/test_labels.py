@@ -5,20 +5,22 @@ from pathlib import Path
 import pytest
 from toys import competition, write_files
 
-from kit.competition import LabelRule, load_competition
-from kit.data.fetch import fetch
+from kit.competition import load_competition
+from kit.data.labelling import label_images
 from kit.data.labels import (
     find_images,
     from_csv,
     from_folder,
     from_lists,
     from_name_func,
+    from_name_patterns,
     from_name_re,
     image_id_of,
-    label_images,
 )
 from kit.data.samples import build_samples
 from kit.errors import DataError
+from kit.files.fetch import fetch
+from kit.rules import LabelRule
 
 PATHS = ["red/b.png", "blue/a.png", "red/c.jpg"]
 ROWS = [("blue/a", "blue/a.png", "blue"), ("red/b", "red/b.png", "red"), ("red/c", "red/c.jpg", "red")]
@@ -158,6 +160,77 @@ def test_every_rule_of_a_competition_gives_the_same_table(tmp_path, rule):
     csv(data, CSV)
     csv(data, CSV.replace(",red", ",r").replace(",blue", ",b"), "short.csv")
     assert rows(label_images(competition(tmp_path / "question"), data, rule)) == ROWS
+
+
+def labelled(tmp_path: Path, text: str, rule: dict[str, object], **asked) -> list[tuple[object, ...]]:
+    """Rows of a competition whose labels stand in a CSV of this text."""
+    csv(tmp_path, text)
+    made = LabelRule(rule="csv", file="labels.csv", id_column="name", **{"label_column": "colour", **rule})
+    table = label_images(competition(tmp_path / "question", **asked), tmp_path, made)
+    return list(table.drop(columns="path").itertuples(index=False, name=None))
+
+
+def test_an_image_that_matches_the_patterns_of_two_classes_is_named_and_so_is_one_that_matches_none():
+    assert rows(from_name_patterns(PATHS, {"red": "^red/", "blue": "^blue/"})) == ROWS
+    with pytest.raises(DataError, match="1 of 3 images match the patterns of two classes or more") as caught:
+        from_name_patterns(PATHS, {"red": "red", "blue": "b"})
+    assert "red/b.png (red, blue)" in str(caught.value)
+    with pytest.raises(DataError, match=r"match no label: labels.patterns gives none for \['blue/a.png'\]"):
+        from_name_patterns(PATHS, {"red": "red"})
+
+
+def test_the_folder_of_a_csv_row_may_depend_on_its_columns(tmp_path):
+    text = "name,colour\nb.png,red\na.png,blue\n"
+    assert [path for path, _ in labelled(tmp_path, text, {"folder": "img/{colour}"})] == ["img/blue/a", "img/red/b"]
+
+
+def test_group_weight_time_and_given_fold_come_from_columns(tmp_path):
+    text = "name,colour,who,how,day,part\na,red,anna,0.5,2020-01-02,x\nb,blue,ben,2,2019-01-02,y\n"
+    rule = {"group_column": "who", "weight_column": "how", "time_column": "day", "fold_column": "part"}
+    assert labelled(tmp_path, text, rule) == [
+        ("a", "red", "anna", 0.5, "2020-01-02", "x"),
+        ("b", "blue", "ben", 2.0, "2019-01-02", "y"),
+    ]
+    with pytest.raises(DataError, match=r"row 2: 'how' is 'much', expected a number"):
+        labelled(tmp_path, text.replace("0.5", "much"), rule)
+    with pytest.raises(DataError, match="1 of 2 rows have no 'who'"):
+        labelled(tmp_path, text.replace("anna", ""), rule)
+
+
+def test_several_labels_are_parted_by_a_separator_and_none_at_all_is_allowed(tmp_path):
+    text = "name,colour\na,red; blue\nb,\nc,blue\n"
+    found = labelled(tmp_path, text, {"separator": ";"}, task="multi-label")
+    assert found == [("a", "blue + red", 1.0, 1.0), ("b", "", 0.0, 0.0), ("c", "blue", 1.0, 0.0)]  # blue, red
+    with pytest.raises(DataError, match=r"1 labels are of classes that toy does not know: \['green'\]"):
+        labelled(tmp_path, text.replace("red", "green"), {"separator": ";"}, task="multi-label")
+
+
+def test_several_labels_of_an_image_may_be_given_as_lists():
+    table = from_lists(["b.png", "a.png"], [["red", "blue"], []])
+    assert rows(table) == [("a", "a.png", ""), ("b", "b.png", "red + blue")]
+
+
+COLUMNS_TEXT = "name,blue,red\na,0,1\nb,1,0\n"
+
+
+def test_a_column_per_class_gives_the_class_that_is_1(tmp_path):
+    assert labelled(tmp_path, COLUMNS_TEXT, {"target_columns": ("blue", "red")}) == [("a", "red"), ("b", "blue")]
+    for wrong in ("a,1,1", "a,0,0", "a,0.5,0.5"):
+        with pytest.raises(DataError, match=r"1 of 2 rows do not have a single 1 .* first \['a'\]"):
+            labelled(tmp_path, COLUMNS_TEXT.replace("a,0,1", wrong), {"target_columns": ("blue", "red")})
+
+
+def test_a_column_per_class_may_hold_soft_labels(tmp_path):
+    text = "name,blue,red\na,0.25,0.75\nb,1,0\n"
+    found = labelled(tmp_path, text, {"target_columns": ("blue", "red")}, task="soft-label")
+    assert found == [("a", "red", 0.25, 0.75), ("b", "blue", 1.0, 0.0)]
+
+
+def test_an_image_with_two_labels_and_one_that_stands_there_twice_are_told_apart(tmp_path):
+    with pytest.raises(DataError, match=r"1 images have two labels or more, first \['a'\]"):
+        labelled(tmp_path, "name,colour\na,red\na,blue\n", {})
+    with pytest.raises(DataError, match=r"1 image ids stand there more than once, first \['a'\]"):
+        labelled(tmp_path, "name,colour\na,red\na,red\n", {})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,15 @@ from kit.metrics import METRICS, score
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 PERFECT = np.eye(3)[LABELS]  # (6, 3)
 UNIFORM = np.full((6, 3), 1 / 3)
-BEST = {"accuracy": 1.0, "error_rate": 0.0, "mean_per_class_accuracy": 1.0, "log_loss": 0.0, "roc_auc": 1.0}
+BEST = {
+    "accuracy": 1.0,
+    "error_rate": 0.0,
+    "mean_per_class_accuracy": 1.0,
+    "log_loss": 0.0,
+    "roc_auc": 1.0,
+    "mean_f1": 1.0,
+    "exact_match": 1.0,
+}
 
 
 @st.composite
@@ -32,7 +40,7 @@ def test_every_metric_is_listed_under_its_name_with_a_definition(metric):
     entry = METRICS[metric]
     assert entry.name == metric
     assert entry.definition
-    assert entry.takes in ("classes", "probabilities")
+    assert entry.takes in ("classes", "labels", "probabilities")
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -112,6 +120,45 @@ def test_roc_auc_of_one_class_only_is_not_a_number():
     assert np.isnan(score("roc_auc", labels=np.array([1, 1]), probabilities=np.array([[0.1, 0.9], [0.2, 0.8]])))
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@given(data=answers())
+def test_targets_of_one_class_each_score_as_the_class_indices_do(metric, data):
+    labels, probabilities = data
+    targets = np.eye(probabilities.shape[1])[labels]
+    assert score(metric, labels=targets, probabilities=probabilities) == pytest.approx(
+        score(metric, labels=labels, probabilities=probabilities)
+    )
+
+
+def test_the_log_loss_of_a_soft_label_weighs_each_class_by_its_target():
+    found = score("log_loss", labels=np.array([[0.25, 0.75]]), probabilities=np.array([[0.5, 0.5]]))
+    assert found == pytest.approx(log(2))
+    found = score("log_loss", labels=np.array([[0.25, 0.75]]), probabilities=np.array([[0.2, 0.8]]))
+    assert found == pytest.approx(-(0.25 * log(0.2) + 0.75 * log(0.8)))
+
+
+def test_a_soft_label_counts_as_its_most_probable_class():
+    truth = np.array([[2 / 3, 1 / 3], [1 / 3, 2 / 3]])
+    assert score("accuracy", labels=truth, probabilities=np.array([[0.9, 0.1], [0.8, 0.2]])) == 0.5
+
+
+SEVERAL = np.array([[1.0, 1, 0], [0, 0, 1], [0, 0, 0]])  # two labels, one, none
+ANSWERS = np.array([[0.9, 0.2, 0.1], [0.1, 0.1, 0.9], [0.1, 0.2, 0.3]])  # one of the two; right; right
+
+
+def test_one_of_two_labels_found_is_an_f1_of_two_thirds_and_no_label_rightly_seen_is_one():
+    assert score("mean_f1", labels=SEVERAL, probabilities=ANSWERS) == pytest.approx((2 / 3 + 1 + 1) / 3)
+
+
+def test_an_exact_match_needs_every_label_and_no_other():
+    assert score("exact_match", labels=SEVERAL, probabilities=ANSWERS) == pytest.approx(2 / 3)
+
+
+def test_roc_auc_of_several_labels_is_the_mean_over_the_columns():
+    # Columns: 0.9 against 0.1, 0.1: 1. 0.2 against 0.1 and 0.2: (1 + 1/2) / 2. 0.9 against 0.1, 0.3: 1.
+    assert score("roc_auc", labels=SEVERAL, probabilities=ANSWERS) == pytest.approx((1 + 0.75 + 1) / 3)
+
+
 @given(data=answers())
 def test_all_metrics_agree_with_scikit_learn(data):
     from sklearn import metrics as sk
@@ -119,11 +166,14 @@ def test_all_metrics_agree_with_scikit_learn(data):
     labels, probabilities = data
     classes = probabilities.argmax(axis=1)
     binary = probabilities.shape[1] == 2
+    several, answered = np.eye(probabilities.shape[1])[labels], probabilities >= 0.5
     expected = {
         "accuracy": sk.accuracy_score(labels, classes),
         "error_rate": sk.zero_one_loss(labels, classes),
         "mean_per_class_accuracy": sk.balanced_accuracy_score(labels, classes),
         "log_loss": sk.log_loss(labels, probabilities),
+        "mean_f1": sk.f1_score(several, answered, average="samples", zero_division=1),
+        "exact_match": sk.accuracy_score(several, answered),
         "roc_auc": sk.roc_auc_score(labels, probabilities[:, 1] if binary else probabilities, multi_class="ovr"),
     }
     assert {m: score(m, labels=labels, probabilities=probabilities) for m in METRICS} == pytest.approx(expected)

@@ -2,21 +2,16 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from toys import coloured_png, competition, protocol, write_files
 
-from kit.competition import LabelRule, SourceSet, SplitRule, load_competition
-from kit.data.fetch import fetch
-from kit.data.samples import (
-    TABLE_COLUMNS,
-    build_samples,
-    class_indices,
-    fingerprint_of,
-    read_samples_table,
-    write_table,
-)
+from kit.competition import load_competition
+from kit.data.samples import build_samples
+from kit.data.schema import COLUMNS
 from kit.errors import DataError
+from kit.files.fetch import fetch
+from kit.quality.fixes import Fix, Fixes
+from kit.rules import LabelRule, SourceSet, SplitRule
 
 NAMES = ["red/1", "red/2", "blue/3", "blue/4"]
 LISTS = SplitRule(by="lists", train="train.txt", test="test.txt")
@@ -44,7 +39,7 @@ def lists(data: Path, train: str, test: str) -> None:
 
 def test_each_image_has_one_row_of_strings_and_is_its_own_group(data):
     samples = build(data, split="none")
-    assert list(samples.table.columns) == TABLE_COLUMNS
+    assert list(samples.table.columns) == COLUMNS
     assert samples.table["image_id"].tolist() == sorted(NAMES)
     assert samples.table["group"].tolist() == sorted(NAMES)
     assert set(samples.table["sha256"].str.len()) == {64}
@@ -134,8 +129,7 @@ def test_unlabelled_test_files_are_a_test_side_without_labels(data):
 
 def test_a_random_split_depends_on_ids_and_seed_and_not_on_row_order(data, tmp_path):
     names = [f"{colour}/{k}" for colour in ("red", "blue") for k in range(20)]
-    pixels = {colour: coloured_png(colour, 0) for colour in ("red", "blue")}
-    write_files(data, {f"{name}.png": pixels[name.split("/")[0]] for name in names})
+    write_files(data, {f"{name}.png": coloured_png(name.split("/")[0], k) for k, name in enumerate(names)})
     text = ["name,colour", *(f"{name}.png,{name.split('/')[0]}" for name in names)]
     rule = LabelRule(rule="csv", file="labels.csv", id_column="name", label_column="colour")
 
@@ -214,6 +208,36 @@ def test_images_that_a_csv_names_and_the_folder_lacks_are_named(data):
     assert "red/55" not in str(caught.value)
 
 
+def test_images_that_a_partial_source_lacks_are_counted_and_left_out(data):
+    write_files(data, {"labels.csv": b"id,label\nred/1,red\nblue/3,blue\nred/50,red\n"})
+    rule = LabelRule(rule="csv", file="labels.csv", suffix=".png")
+    samples = build(data, split="none", labels=rule, sources={"part": SourceSet(complete=False)})
+    assert (samples.missing, samples.train["image_id"].tolist()) == (1, ["blue/3", "red/1"])
+
+
+def test_exact_copies_share_a_group(data):
+    write_files(data, {"red/7.png": coloured_png("red", 0), "blue/8.png": coloured_png("blue", 8)})  # as red/1
+    groups = dict(zip(*build(data, split="none").table[["image_id", "group"]].to_numpy().T, strict=True))
+    assert groups["red/7"] == groups["red/1"]
+    assert len(set(groups.values())) == 5
+
+
+def test_fixes_are_applied_before_anything_else_and_change_the_fingerprint(data):
+    fixes = Fixes(
+        rows=(
+            Fix(image_id="red/2", action="drop", why="a hand"),
+            Fix(image_id="blue/4", action="relabel", label="red", why="is red"),
+        )
+    )
+    asked = competition(data.parent)
+    made = build_samples(asked, data, protocol=protocol(split="none"), fixes=fixes)
+    assert made.table["image_id"].tolist() == ["blue/3", "blue/4", "red/1"]
+    assert made.table["label"].tolist() == ["blue", "red", "red"]
+    assert made.fixes == fixes
+    assert (data / "red/2.png").is_file()
+    assert made.fingerprint != build(data, split="none").fingerprint
+
+
 def test_a_group_pattern_groups_images(data):
     samples = build(data, split="none", labels=LabelRule(rule="folder", group_pattern="^(?P<group>.)"))
     assert samples.table["group"].tolist() == ["b", "b", "r", "r"]
@@ -230,43 +254,8 @@ def test_images_without_a_group_are_named(data):
         build(data, split="none", labels=LabelRule(rule="folder", group_pattern="^(?P<group>red)"))
 
 
-TABLE = pd.DataFrame(
-    {
-        "image_id": ["a", "b"],
-        "path": ["a.png", "b.png"],
-        "label": ["red", "blue"],
-        "group": ["a", "b"],
-        "split": ["train", "test"],
-        "sha256": ["00", "11"],
-    }
-)
-
-
-@pytest.mark.parametrize("column", ["image_id", "label", "group", "split", "sha256"])
-def test_the_fingerprint_changes_with_every_fact_about_an_image(column):
-    changed = TABLE.assign(**{column: ["x", TABLE[column][1]]})
-    assert fingerprint_of(changed) != fingerprint_of(TABLE)
-
-
-def test_the_fingerprint_does_not_change_with_the_row_order_or_the_folder():
-    assert fingerprint_of(TABLE.iloc[::-1]) == fingerprint_of(TABLE)
-    assert fingerprint_of(TABLE.assign(path=["x/a.png", "x/b.png"])) == fingerprint_of(TABLE)
-
-
 def test_other_pixels_are_another_fingerprint(data):
     before = build(data, split="none").fingerprint
     assert build(data, split="none").fingerprint == before
     write_files(data, {"red/1.png": coloured_png("red", 99)})
     assert build(data, split="none").fingerprint != before
-
-
-def test_a_written_table_reads_back_as_it_was(tmp_path):
-    odd = TABLE.assign(label=["NA", 'a "quoted", label'], image_id=["007", "ü"])
-    text = write_table(odd)
-    assert "\r" not in text
-    (tmp_path / "samples.csv").write_text(text, encoding="utf-8")
-    assert read_samples_table(tmp_path / "samples.csv").equals(odd)
-
-
-def test_class_indices_follow_the_order_of_the_classes_and_unlabelled_is_minus_one():
-    assert class_indices(["blue", "", "red"], ("red", "blue")).tolist() == [1, -1, 0]

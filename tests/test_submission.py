@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from toys import competition
 
-from kit.competition import SubmissionRule
 from kit.errors import DataError, SubmissionError
 from kit.judge.judgement import judge
 from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
 from kit.kaggle.submission import submission_table, write_submission
+from kit.rules import SubmissionRule
 
 
 def predictions(image_ids=("test/a", "test/b"), probabilities=((0.25, 0.75), (0.5, 0.5))):
@@ -91,6 +91,44 @@ def test_two_test_images_of_one_name_are_refused(tmp_path):
 def test_a_sample_without_the_column_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"sample\.csv lacks the column 'label'"):
         table(tmp_path, sample="id,breed\na,x\nb,x\n")
+
+
+def test_ids_may_be_the_last_part_of_the_path_or_the_file_name(tmp_path):
+    assert table(tmp_path, ids="stem")["id"].tolist() == ["a", "b"]
+    asked = competition(tmp_path, submission=SubmissionRule(ids="name"))
+    paths = {"test/a": "test/a.jpg", "test/b": "test/b.JPEG"}
+    found = submission_table(asked, predictions(), data=tmp_path, paths=paths)
+    assert found["id"].tolist() == ["a.jpg", "b.JPEG"]
+
+
+def test_a_sample_may_name_ids_with_folder_and_suffix(tmp_path):
+    found = table(tmp_path, ids="name", sample="id,label\ntest_stg2/b.jpg,x\na.jpg,x\n")
+    assert found["id"].tolist() == ["test_stg2/b.jpg", "a.jpg"]
+
+
+def test_ids_that_are_numbers_are_ordered_by_value(tmp_path):
+    found = table(tmp_path, ids="stem", found=predictions(("test/10", "test/9")))
+    assert found["id"].tolist() == ["9", "10"]
+
+
+def test_another_sample_may_belong_to_the_protocol(tmp_path):
+    (tmp_path / "stage2.csv").write_text("id,label\nb,x\na,x\n")
+    asked = competition(tmp_path, submission=SubmissionRule(sample="stage1.csv"))
+    found = submission_table(asked, predictions(), data=tmp_path, sample="stage2.csv")
+    assert found["id"].tolist() == ["b", "a"]
+    with pytest.raises(SubmissionError, match=r"sample submission stage1\.csv is not in"):
+        submission_table(asked, predictions(), data=tmp_path)
+
+
+def test_several_labels_are_those_with_at_least_one_half(tmp_path):
+    found = table(tmp_path, values="labels", separator=" ", label_column="tags")
+    assert found["tags"].tolist() == ["red", "blue red"]
+
+
+def test_probabilities_are_kept_off_0_and_1_by_the_clip(tmp_path):
+    asked = competition(tmp_path, submission=SubmissionRule(values="probability_of", of_class="red"))
+    sure = predictions(probabilities=((0.0, 1.0), (1.0, 0.0)))
+    assert submission_table(asked, sure, data=tmp_path, clip=0.01)["label"].tolist() == [0.99, 0.01]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kit.config import ModelConfig, Recipe, recipe_from_dict
-from kit.data.pack import pack_images
 from kit.errors import ConfigError, TrainingError, WeightsError
 from kit.plan import plan_run
+from kit.rules import FoldRule
+from kit.store.pack import pack_images
 from kit.train.checkpoint import load_checkpoint, save_checkpoint
 from kit.train.inference import mixed_precision, predict_probabilities
 from kit.train.loop import fit, set_mode, set_trainable
@@ -63,6 +64,7 @@ def trained(toy, tmp_path):
             test if valid else None,
             recipe=recipe,
             classes=CLASSES,
+            several=False,
             folder=tmp_path / folder,
             device=CPU,
             seed=seed,
@@ -225,7 +227,7 @@ def test_a_network_learns_plain_colours(trained, toy):
     assert [log.epoch for log in found.history] == [1, 2, 3, 4, 5, 6]
     assert found.history[-1].train_loss < found.history[0].train_loss
     _, test, pack = toy
-    probabilities = predict_probabilities(network, pack, test, image_size=32, test_crop=1.0, device=CPU)
+    probabilities = predict_probabilities(network, pack, test, image_size=32, test_crop=1.0, several=False, device=CPU)
     right = [CLASSES[k] == label for k, label in zip(probabilities.argmax(axis=1), test["label"], strict=True)]
     assert sum(right) >= 5
 
@@ -233,7 +235,7 @@ def test_a_network_learns_plain_colours(trained, toy):
 def test_predictions_keep_the_tables_order_and_their_rows_sum_to_one(toy):
     train, _, pack = toy
     network = make_network(SMALL, num_classes=3, seed=1)
-    options = {"image_size": 32, "test_crop": 0.0, "device": CPU}
+    options = {"image_size": 32, "test_crop": 0.0, "several": False, "device": CPU}
     forward = predict_probabilities(network, pack, train, **options)
     backward = predict_probabilities(network, pack, train.iloc[::-1].reset_index(drop=True), **options)
     assert forward.shape == (18, 3)
@@ -270,7 +272,7 @@ def test_a_loss_that_is_no_number_stops_and_names_epoch_and_step(trained, monkey
         loss = cross_entropy(logits, labels, **options)
         return loss * math.nan if len(calls) == bad_call + 1 else loss
 
-    monkeypatch.setattr("kit.train.loop.F.cross_entropy", broken)
+    monkeypatch.setattr("kit.train.loss.F.cross_entropy", broken)
     where = "epoch 1, step 1" if bad_call == 0 else "epoch 2, step 2"  # three steps in an epoch
     with pytest.raises(TrainingError, match=f"stopped being a number in {where}"):
         trained(recipe(epochs=2))
@@ -367,7 +369,8 @@ def test_a_fold_model_never_sees_its_fold_and_is_found_again(toy, tmp_path):
     train, _, pack = toy
     train = train.assign(fold=[k % 3 for k in range(18)])
     said = []
-    options = {"recipe": recipe(), "classes": CLASSES, "folder": tmp_path, "say": said.append, "progress": True}
+    options = {"recipe": recipe(), "classes": CLASSES, "several": False, "rule": FoldRule()}
+    options |= {"folder": tmp_path, "say": said.append, "progress": True}
     model = train_model("fold-1", train, pack, **options)
     assert model.history["num_train"] == 12
     assert said[0] == "fold-1: resnet10t starts from RANDOM weights: nothing pretrained is used"

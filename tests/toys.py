@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kit.competition import Competition, LabelRule, Protocol, SourceSet
+from kit.competition import Competition
+from kit.rules import LabelRule, Protocol, SourceSet
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 220), "grey": (128, 128, 128)}  # RGB
 HEIGHT, WIDTH = 20, 24  # pixels

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class RunRecord:
     cost: Mapping[str, Any]  # train_minutes, epochs, steps, images_per_second, device, num_threads
     versions: Mapping[str, str]
     commit: str | None  # of the checkout that ran, with "+changes" if it had any
+    submission: Mapping[str, Any] = field(default_factory=dict)  # rows, clip; empty where nothing was handed in
+    quality: Mapping[str, Any] = field(default_factory=dict)  # what the quality gate found, and if it was overridden
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain values for JSON."""

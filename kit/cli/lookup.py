@@ -11,9 +11,8 @@ from kit.cli.stages import Slug
 def list_() -> None:
     """List the competitions: metric, classes, protocols, and whether the data is here."""
     from kit.competition import competition_folders, read_competition
-    from kit.data.fetch import MARKER
     from kit.errors import KitError
-    from kit.home import family
+    from kit.files.fetch import is_here
 
     faults = []
     print(f"{'competition':20} {'metric':12} {'classes':>7}  {'data here':12} protocols (* = default)")
@@ -23,7 +22,7 @@ def list_() -> None:
         except KitError as error:
             faults.append(str(error))
             continue
-        here = [name for name in found.sources if (family("data") / slug / name / MARKER).is_file()]
+        here = [name for name in found.sources if is_here(found, name)]
         protocols = ", ".join(f"{name}*" if name == found.default_protocol else name for name in found.protocols)
         print(f"{slug:20} {found.metric:12} {len(found.classes):7}  {', '.join(here) or 'no':12} {protocols}")
     if faults:

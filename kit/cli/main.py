@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kit.cli import lookup, stages
+from kit.cli import check, look, lookup, new, scrape, stages
 from kit.errors import KitError
 
 INTERRUPTED = "\nkit: interrupted. Finished stages are kept; the same command goes on from there."
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (stages, lookup):
+for group in (stages, check, look, lookup, new, scrape):
     for command in group.COMMANDS:
         app.command(command.__name__.removesuffix("_"))(command)
 

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,6 +28,16 @@ Folds = Annotated[int | None, typer.Option("--folds", metavar="N", help="Number 
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of folds, weights, order, augmentation.")]
 
 
+FoldsFrom = Annotated[
+    Path | None, typer.Option("--folds-from", metavar="FILE", help="Use the folds of an earlier run: its folds.csv.")
+]
+
+
+Despite = Annotated[
+    bool, typer.Option("--despite-findings", help="Train in spite of what `kit check` found; the record says so.")
+]
+
+
 def say(line: str) -> None:
     """Print one line of progress to stderr."""
     print(line, file=sys.stderr, flush=True)
@@ -42,6 +53,8 @@ def plan_of(
     set_: Set = None,
     folds: Folds = None,
     seed: Seed = None,
+    folds_from: FoldsFrom = None,
+    despite_findings: Despite = False,
 ) -> "RunPlan":
     """Return the plan that the options of a command describe."""
     from kit.plan import plan_run
@@ -57,6 +70,8 @@ def plan_of(
         mirror=mirror,
         labels=labels,
         overrides=overrides,
+        folds_from=folds_from,
+        despite_findings=despite_findings,
         say=say,
     )
 
@@ -106,7 +121,7 @@ def run(
 def fetch(slug: Slug, source: SourceName = None, mirror: Mirror = None) -> None:
     """Fetch, check and unpack a competition's files."""
     from kit.competition import load_competition
-    from kit.data.fetch import fetch as fetch_files
+    from kit.files.fetch import fetch as fetch_files
 
     print(fetch_files(load_competition(slug), source=source, mirror=mirror, say=say))
 

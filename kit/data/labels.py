@@ -7,10 +7,11 @@ id): `image_id` is the path without its suffix, `path` is relative to the data f
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from string import Formatter
 
 import pandas as pd
 
-from kit.competition import Competition, LabelRule
+from kit.data.schema import JOINED
 from kit.errors import DataError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
@@ -68,30 +69,91 @@ def from_name_func(
     return from_lists(paths, labels)
 
 
-def from_lists(paths: Sequence[str], labels: Sequence[str]) -> pd.DataFrame:
-    """Make the table from parallel lists of paths and labels."""
+def from_name_patterns(paths: Sequence[str], patterns: Mapping[str, str]) -> pd.DataFrame:
+    """Label each image with the one class whose pattern is found in its path; none, or two, is an error."""
+    compiled = {name: re.compile(pattern) for name, pattern in patterns.items()}
+    found = [[name for name, pattern in compiled.items() if pattern.search(path)] for path in paths]
+    several = [f"{path} ({', '.join(names)})" for path, names in zip(paths, found, strict=True) if len(names) > 1]
+    if several:
+        raise DataError(
+            f"{len(several)} of {len(paths)} images match the patterns of two classes or more: {several[:5]}. "
+            "Make the patterns in competition.toml exclude each other."
+        )
+    names_of = dict(zip(paths, found, strict=True))
+    return from_name_func(paths, lambda path: "".join(names_of[str(path)]), rule="labels.patterns")
+
+
+def from_lists(paths: Sequence[str], labels: Sequence[str] | Sequence[Sequence[str]]) -> pd.DataFrame:
+    """Make the table from parallel lists of paths and labels; a list of labels belongs to an image with several."""
     if len(paths) != len(labels):
         raise DataError(f"There are {len(paths)} paths but {len(labels)} labels. Each image needs one label.")
-    table = pd.DataFrame({"path": list(paths), "label": [str(label) for label in labels]}, dtype="str")
+    spelled = [
+        label if isinstance(label, str) else JOINED.join(map(str, label)) if isinstance(label, Sequence) else str(label)
+        for label in labels
+    ]
+    table = pd.DataFrame({"path": list(paths), "label": spelled}, dtype="str")
     table.insert(0, "image_id", [image_id_of(path) for path in paths])
     return table.sort_values("image_id", ignore_index=True)[COLUMNS]
 
 
 def from_csv(
-    file: Path, *, id_column: str, label_column: str, folder: str = "", suffix: str = "", delimiter: str = ","
+    file: Path,
+    *,
+    id_column: str,
+    label_column: str,
+    folder: str = "",
+    suffix: str = "",
+    delimiter: str = ",",
+    separator: str = "",
 ) -> pd.DataFrame:
-    """Read paths and labels from a CSV file; the path of a row is `folder` + name + `suffix`."""
-    table = read_table(file, columns=[id_column, label_column], delimiter=delimiter)
-    empty = table[label_column] == ""
+    """Read paths and labels from a CSV file.
+
+    Args:
+        file: with a header and a row per image.
+        id_column: names the image.
+        label_column: its label.
+        folder: goes before the name; `{column}` stands for the row's own value of that column.
+        suffix: goes behind the name.
+        delimiter: between the columns.
+        separator: between the labels of one image that has several; "" where each has one.
+    """
+    table = read_table(file, columns=[id_column, label_column, *columns_in(folder)], delimiter=delimiter)
+    if not separator:
+        refuse_empty(table, label_column, id_column=id_column, file=file)
+    paths = csv_paths(table, id_column=id_column, folder=folder, suffix=suffix, file=file)
+    labels = table[label_column].tolist()
+    if separator:
+        return from_lists(paths, [[one.strip() for one in text.split(separator) if one.strip()] for text in labels])
+    return from_lists(paths, labels)
+
+
+def refuse_empty(table: pd.DataFrame, column: str, *, id_column: str, file: Path) -> None:
+    """Refuse a CSV in which `column` is empty for some rows."""
+    empty = table[column] == ""
     if empty.any():
         raise DataError(
-            f"{file}: {int(empty.sum())} of {len(table)} rows have no {label_column!r}, first "
-            f"{table.loc[empty, id_column].head(5).tolist()}. Each training image needs a label."
+            f"{file}: {int(empty.sum())} of {len(table)} rows have no {column!r}, first "
+            f"{table.loc[empty, id_column].head(5).tolist()}. Each training image needs one."
         )
+
+
+def columns_in(folder: str) -> list[str]:
+    """Return the columns that `folder` names in braces."""
+    return [name for _, name, _, _ in Formatter().parse(folder) if name]
+
+
+def csv_paths(table: pd.DataFrame, *, id_column: str, folder: str, suffix: str, file: Path) -> list[str]:
+    """Return the path of each row: `folder` with the row\'s values, then its name, then `suffix`."""
     if nameless := int((table[id_column] == "").sum()):
         raise DataError(f"{file}: {nameless} of {len(table)} rows have no {id_column!r}. Each row names one image.")
     prefix = f"{folder.rstrip('/')}/" if folder else ""
-    return from_lists([f"{prefix}{name}{suffix}" for name in table[id_column]], table[label_column].tolist())
+    if not (columns := columns_in(folder)):
+        return [f"{prefix}{name}{suffix}" for name in table[id_column]]
+    values = zip(*(table[column] for column in columns), strict=True)
+    return [
+        f"{prefix.format(**dict(zip(columns, value, strict=True)))}{name}{suffix}"
+        for name, value in zip(table[id_column], values, strict=True)
+    ]
 
 
 def read_table(file: Path, *, columns: Iterable[str], delimiter: str = ",") -> pd.DataFrame:
@@ -113,44 +175,3 @@ def read_table(file: Path, *, columns: Iterable[str], delimiter: str = ",") -> p
 def image_id_of(path: str) -> str:
     """Return the id of an image: its path without the suffix, with forward slashes."""
     return str(PurePosixPath(path).with_suffix(""))
-
-
-def label_images(competition: Competition, data: Path, rule: LabelRule) -> pd.DataFrame:
-    """Return `image_id, path, label` of all labelled images of a competition by one of its label rules."""
-    if rule.rule == "adapter":
-        function = competition.adapter_function("train_samples")
-        if function is None:
-            raise DataError(
-                f"{competition.folder / 'adapter.py'} lacks train_samples(data_dir), which the label rule names."
-            )
-        rows = function(data)
-        table = from_lists(list(rows["path"]), list(rows["label"]))
-    elif rule.rule == "csv":
-        table = from_csv(
-            data / rule.file,
-            id_column=rule.id_column,
-            label_column=rule.label_column,
-            folder=rule.folder,
-            suffix=rule.suffix,
-            delimiter=rule.delimiter,
-        )
-    else:
-        paths = find_images(data, rule.images)
-        if rule.rule == "folder":
-            table = from_folder(paths)
-        elif rule.rule == "regex":
-            table = from_name_re(paths, rule.pattern)
-        else:
-            label_of = competition.adapter_function("label_of")
-            if label_of is None:
-                raise DataError(
-                    f"{competition.folder / 'adapter.py'} lacks label_of(path), which the label rule names."
-                )
-            table = from_name_func(paths, label_of, rule="label_of in adapter.py")
-    return _renamed(table, rule.rename)
-
-
-def _renamed(table: pd.DataFrame, rename: Mapping[str, str]) -> pd.DataFrame:
-    if not rename:
-        return table
-    return table.assign(label=table["label"].map(lambda label: rename.get(label, label)))

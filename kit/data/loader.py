@@ -1,35 +1,64 @@
-"""The loader: batches of `uint8` images, made by threads while the network works on the batch before.
+"""The loader: batches of `uint8` images, made while the network works on the batch before.
 
-Threads, not processes: OpenCV lets go of the interpreter while it works, a pack needs no decoding, and
-nothing has to be imported or copied again. Normalisation is the device's work (`train.model`).
+One thread makes them where that is enough. Two are no faster than one: half of albumentations' time is Python, which
+the interpreter does not do twice at once (3,900 images per second with one thread, 3,600 with two, 7,900 with two
+processes: 160 pixels stored, 224 made, two cores). So more hands are processes, forked: nothing is imported or sent
+to them anew, and batches come back in anonymous shared memory, which has no name that could outlive us. Whatever the
+number of workers, images, order and values are the same. Normalisation is the device's work (`train.model`).
 """
 
+import gc
+import math
+import mmap
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.data.augment import View
-from kit.data.pack import Pack
+from kit.errors import ConfigError, DataError, KitError
+from kit.store.decode import Image
+from kit.store.pack import Pack
 
 BATCHES_AHEAD = 2
+CHUNK = 16  # images that a worker is handed at once, at least: the handing over takes as long as half an image
+IMAGES_PER_WORKER = 500  # a fork takes about 10 ms, in which one worker makes 40 images
+FEW_CORES = 3  # here the network needs them all, and one thread makes images faster than it learns from them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Some images and where they stand in the caller's table."""
 
-    images: NDArray[np.uint8]  # (B, S, S, 3), RGB
+    images: NDArray[np.uint8]  # (B, S, S, 3), RGB; the caller's own
     positions: NDArray[np.int64]  # (B,)
 
 
 def load_batches(
-    pack: Pack, *, image_ids: Sequence[str], positions: NDArray[np.int64], batch_size: int, view: View, epoch: int = 0
+    pack: Pack,
+    *,
+    image_ids: Sequence[str],
+    positions: NDArray[np.int64],
+    batch_size: int,
+    view: View,
+    epoch: int = 0,
+    num_workers: int | None = None,
 ) -> Iterator[Batch]:
     """Yield the images at `positions`, in that order, as batches of `batch_size` (the last one may be smaller).
+
+    An error in a worker comes up here, with the id of its image. Closing the iterator ends all workers.
 
     Args:
         pack: where the decoded images are.
@@ -38,25 +67,193 @@ def load_batches(
         batch_size: images per batch.
         view: makes (S, S, 3) out of a stored image.
         epoch: handed to `view`.
+        num_workers: processes that make images; 0: a thread of this one. Default: `default_workers`. Where
+            processes cannot be forked safely (outside Linux, in a daemon) it is the thread.
     """
+    if num_workers is None:
+        num_workers = default_workers(len(positions))
+    groups = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
+    can_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
+    if num_workers and can_fork and groups:
+        yield from _by_processes(pack, image_ids, groups, view, epoch, num_workers)
+    else:
+        yield from _by_thread(pack, image_ids, groups, view, epoch)
 
-    def make(batch: NDArray[np.int64]) -> Batch:
-        views = []
-        for position in batch:
+
+def default_workers(num_images: int) -> int:
+    """Return how many processes should make `num_images` images: `KIT_WORKERS`, or what cores and images suggest.
+
+    Raises:
+        ConfigError: KIT_WORKERS is not a number from 0 to 1024.
+    """
+    chosen = os.environ.get("KIT_WORKERS", "").strip()
+    if chosen:
+        if not chosen.isdecimal() or int(chosen) > 1024:
+            raise ConfigError(
+                f"KIT_WORKERS must be a number of processes from 0 (one thread) to 1024, got {chosen!r}. "
+                "Unset, it follows the number of cores."
+            )
+        return int(chosen)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores - 1, num_images // IMAGES_PER_WORKER) if cores > FEW_CORES else 0
+
+
+def _seen(pack: Pack, row: int, image_id: str, view: View, epoch: int) -> Image:
+    """Return the view of one image; an error gets the id of the image."""
+    try:
+        return view(pack.image(row), image_id, epoch)
+    except KitError as error:
+        raise type(error)(f"Image {image_id}: {error}") from error
+    except Exception as error:
+        error.add_note(f"while the view of image {image_id} was made, epoch {epoch}")
+        raise
+
+
+def _put(images: NDArray[np.uint8], k: int, seen: Image, image_id: str) -> None:
+    if seen.shape != images.shape[1:]:  # NumPy would stretch some of these without a word
+        raise DataError(f"Image {image_id}: its view is {seen.shape}, that of the first image {images.shape[1:]}.")
+    images[k] = seen
+
+
+def _by_thread(
+    pack: Pack, image_ids: Sequence[str], groups: Sequence[NDArray[np.int64]], view: View, epoch: int
+) -> Iterator[Batch]:
+    def make(group: NDArray[np.int64]) -> Batch:
+        images = None
+        for k, position in enumerate(group):
             image_id = image_ids[position]
-            views.append(view(pack.image(pack.row_of[image_id]), image_id, epoch))
-        return Batch(images=np.stack(views), positions=batch)
+            seen = _seen(pack, pack.row_of[image_id], image_id, view, epoch)
+            if images is None:
+                images = np.empty((len(group), *seen.shape), dtype=np.uint8)
+            _put(images, k, seen, image_id)
+        assert images is not None  # no group is empty
+        return Batch(images=images, positions=group)
 
-    groups = (positions[start : start + batch_size] for start in range(0, len(positions), batch_size))
-    # One thread: an albumentations pipeline carries its generator, and must not be shared by two.
+    left = iter(groups)
     with ThreadPoolExecutor(1) as pool:
-        ahead: list[Future[Batch]] = [pool.submit(make, group) for group in islice(groups, BATCHES_AHEAD)]
+        ahead: list[Future[Batch]] = [pool.submit(make, group) for group in islice(left, BATCHES_AHEAD)]
         try:
             while ahead:
                 batch = ahead.pop(0).result()
-                if (group := next(groups, None)) is not None:
+                if (group := next(left, None)) is not None:
                     ahead.append(pool.submit(make, group))
                 yield batch
         finally:
             for waiting in ahead:
                 waiting.cancel()
+
+
+def _by_processes(
+    pack: Pack, image_ids: Sequence[str], groups: Sequence[NDArray[np.int64]], view: View, epoch: int, num_workers: int
+) -> Iterator[Batch]:
+    """Chunks go to the workers in turn, each over a pipe of its own, and come back in a ring of batches."""
+    import cv2
+
+    cv2.setNumThreads(0)  # its threads would be missing in a forked process, which waits for them forever
+    batch_size = len(groups[0])
+    chunk = max(CHUNK, math.ceil(batch_size / (2 * num_workers)))
+    num_slots = max(BATCHES_AHEAD, math.ceil(2 * num_workers * chunk / batch_size))  # two chunks a worker
+    # The first view tells the size, and imports what the workers would otherwise import each for themselves.
+    first_id = image_ids[groups[0][0]]
+    shape = _seen(pack, pack.row_of[first_id], first_id, view, epoch).shape
+    memory = mmap.mmap(-1, num_slots * batch_size * math.prod(shape))
+    ring = np.frombuffer(memory, dtype=np.uint8).reshape(num_slots, batch_size, *shape)
+
+    ends: list[Connection] = []
+    workers: list[Any] = []
+    num_handed = 0
+
+    def hand_out(number: int) -> list[int]:
+        """Send the chunks of a batch, and return the workers that answer."""
+        nonlocal num_handed
+        answering = []
+        for start in range(0, len(groups[number]), chunk):
+            ids = [image_ids[position] for position in groups[number][start : start + chunk]]
+            worker = num_handed % num_workers
+            num_handed += 1
+            try:
+                ends[worker].send((number % num_slots, start, [(pack.row_of[one], one) for one in ids]))
+            except OSError:
+                _died(workers[worker])
+            answering.append(worker)
+        return answering
+
+    try:
+        for _ in range(num_workers):
+            own, theirs = multiprocessing.Pipe()
+            ends.append(own)
+            # A worker holds none of our ends of the pipes: when we are gone, however that was, its own pipe ends.
+            worker = multiprocessing.get_context("fork").Process(
+                target=_work, args=(ring, pack, view, epoch, theirs, list(ends)), daemon=True
+            )
+            with warnings.catch_warnings():  # Python 3.12 warns of any fork beside threads; ours take no lock of theirs
+                warnings.simplefilter("ignore", DeprecationWarning)
+                worker.start()
+            workers.append(worker)
+            theirs.close()
+        awaited = [hand_out(number) for number in range(min(num_slots, len(groups)))]
+        for number, group in enumerate(groups):
+            for worker_number in awaited.pop(0):
+                try:
+                    error = ends[worker_number].recv()
+                except (EOFError, OSError):
+                    _died(workers[worker_number])
+                if error is not None:
+                    raise error
+            images = ring[number % num_slots, : len(group)].copy()
+            if number + num_slots < len(groups):
+                awaited.append(hand_out(number + num_slots))
+            yield Batch(images=images, positions=group)
+    finally:
+        for end in ends:
+            end.close()
+        for worker in workers:
+            worker.kill()  # it holds nothing: no lock, no file, and memory that is ours
+        for worker in workers:
+            worker.join()
+            worker.close()
+
+
+def _died(worker: Any) -> NoReturn:
+    worker.join(5)
+    raise DataError(
+        f"A process that makes images has died (exit code {worker.exitcode}; -9 is often the system's answer to too "
+        "little memory). Set KIT_WORKERS to a smaller number; 0 makes the images in a thread."
+    )
+
+
+def _work(
+    ring: NDArray[np.uint8], pack: Pack, view: View, epoch: int, pipe: Connection, not_ours: Sequence[Connection]
+) -> None:
+    """Fill places of the ring as told, until the pipe ends; answer each task with None or the error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.freeze()  # what we inherited is not ours to collect: some of it may live on a device
+    for end in not_ours:
+        end.close()
+    while True:
+        try:
+            slot, start, wanted = pipe.recv()
+        except (EOFError, OSError):
+            return
+        answer = None
+        try:
+            for k, (row, image_id) in enumerate(wanted, start):
+                _put(ring[slot], k, _seen(pack, row, image_id, view, epoch), image_id)
+        except Exception as error:
+            answer = _sendable(error)
+        try:
+            pipe.send(answer)
+        except OSError:
+            return
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return the error with its traceback as a note, or a plain one that says the same where it cannot be sent."""
+    if not isinstance(error, KitError):
+        error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error

@@ -2,13 +2,19 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from kit.competition import Competition
-from kit.data.fetch import fetch
-from kit.data.samples import Samples, build_samples, fingerprint_of, read_samples_table, write_table
+from kit.data.samples import Samples, build_samples
+from kit.data.schema import SCHEMA_VERSION, fingerprint_of, read_samples_table, write_table
 from kit.errors import DataError
+from kit.files.fetch import fetch
 from kit.home import family, filling, fingerprint, write_json, write_text
+from kit.quality.fixes import fixes_path, read_fixes
+from kit.quality.inspect import read_facts, write_facts
 
 Say = Callable[[str], None]
 
@@ -40,41 +46,49 @@ def prepare(
     name = protocol or competition.default_protocol
     chosen = competition.protocol(name)
     data = fetch(competition, source=source, mirror=mirror, say=say)
+    fixes = read_fixes(fixes_path(competition), classes=competition.classes, several=competition.task == "multi-label")
     # The data folder is looked at again each time: sizes and times of its files tell whether to read them again.
     key = fingerprint(
+        str(SCHEMA_VERSION),
         repr(competition.label_rule(labels)),
         repr(competition.official_split),
+        repr(competition.folds.near_duplicates),
         competition.test_files,
+        competition.task,
         repr(competition.classes),
         repr(chosen),
         str(seed) if chosen.split == "random" else "",
+        fixes.fingerprint,
         _signature(data),
     )
-    folder = family("tables") / competition.slug / key[:20]
-    about = folder / "about.json"
-    if about.is_file():
-        kept = json.loads(about.read_text(encoding="utf-8"))
-        table = read_samples_table(folder / "samples.csv")
-        if fingerprint_of(table) != kept["fingerprint"]:
-            raise DataError(f"{folder / 'samples.csv'} was changed after it was made. Remove {folder} and run again.")
-        samples = Samples(
-            table=table,
-            folder=data,
-            classes=competition.classes,
-            missing=kept["missing"],
-            fingerprint=kept["fingerprint"],
-        )
+    tables = family("tables") / competition.slug
+    folder = tables / key[:20]
+    if (folder / "about.json").is_file():
+        samples = replace(_read(folder, data=data, classes=competition.classes), fixes=fixes)
     else:
         say(f"reading labels and files of {competition.slug}")
-        samples = build_samples(competition, data, protocol=chosen, source=source, labels=labels, seed=seed)
-        with filling(folder) as part:
-            write_text(part / "samples.csv", write_table(samples.table))
-            write_json(part / "about.json", {"fingerprint": samples.fingerprint, "missing": samples.missing})
+        facts = tables / f"facts-{competition.source_name(source)}.csv"
+        samples = build_samples(
+            competition,
+            data,
+            protocol=chosen,
+            source=source,
+            labels=labels,
+            seed=seed,
+            fixes=fixes,
+            known_facts=read_facts(facts) if facts.is_file() else None,
+            say=say,
+        )
+        write_facts(facts, samples.facts)
+        _write(folder, samples)
+    if fixes.rows:
+        say(f"{len(fixes.rows)} rows of {fixes_path(competition)} are applied")
     if not is_complete(competition, samples, source=source):
+        named = competition.source_name(source)
+        lacking = f"{samples.missing:,} of the images that its lists name" if samples.missing else "images"
         say(
-            f"PARTIAL DATA: {competition.slug} from the source {competition.source_name(source)!r} lacks "
-            f"{samples.missing:,} of the images that its lists name. Results are of another protocol "
-            f"({name}@{competition.source_name(source)}) and are not comparable with published ones."
+            f"PARTIAL DATA: {competition.slug} from the source {named!r} lacks {lacking}. Results are of another "
+            f"protocol ({name}@{named}) and are not comparable with published ones."
         )
     return samples
 
@@ -82,6 +96,31 @@ def prepare(
 def is_complete(competition: Competition, samples: Samples, *, source: str | None) -> bool:
     """Every image that the protocol names is there."""
     return competition.source(source).complete and samples.missing == 0
+
+
+def _write(folder: Path, samples: Samples) -> None:
+    with filling(folder) as part:
+        write_text(part / "samples.csv", write_table(samples.table))
+        write_facts(part / "facts.csv", samples.facts)
+        write_text(part / "duplicates.csv", write_table(samples.duplicates))
+        about = {"fingerprint": samples.fingerprint, "missing": samples.missing}
+        write_json(part / "about.json", about)
+
+
+def _read(folder: Path, *, data: Path, classes: tuple[str, ...]) -> Samples:
+    kept = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    table = read_samples_table(folder / "samples.csv")
+    if fingerprint_of(table) != kept["fingerprint"]:
+        raise DataError(f"{folder / 'samples.csv'} was changed after it was made. Remove {folder} and run again.")
+    return Samples(
+        table=table,
+        folder=data,
+        classes=classes,
+        missing=kept["missing"],
+        fingerprint=kept["fingerprint"],
+        facts=read_facts(folder / "facts.csv"),
+        duplicates=pd.read_csv(folder / "duplicates.csv", dtype={"a": "str", "b": "str", "kind": "str"}),
+    )
 
 
 def _signature(data: Path) -> str:

@@ -1,35 +1,40 @@
-"""The sample table: one row per image, `image_id, path, label, group, split, sha256`, checked, with a fingerprint.
-
-All columns are strings. `label` is empty for unlabelled test images. Images with equal `group` must never
-be parted by folds; by default each image is its own group. `split` is train, test or unused.
-"""
+"""Samples: a competition's images as one table (`kit.data.schema`), labelled, looked at, grouped and split."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from kit.competition import Competition, Protocol, SplitRule
-from kit.data.labels import find_images, from_lists, image_id_of, label_images, read_table
+from kit.competition import Competition
+from kit.data.labelling import label_images
+from kit.data.labels import find_images, from_lists
+from kit.data.schema import checked_table, fingerprint_of, labelled
+from kit.data.splits import official_split, random_split
 from kit.errors import DataError
-from kit.home import fingerprint, sha256_of_file
+from kit.quality.duplicates import find_duplicates, merge_groups
+from kit.quality.fixes import Fixes, apply_fixes
+from kit.quality.inspect import inspect_files
+from kit.rules import Protocol
 
-TABLE_COLUMNS = ["image_id", "path", "label", "group", "split", "sha256"]
-SCHEMA_VERSION = 1
+Say = Callable[[str], None]
+NO_FIXES = Fixes()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
     """The table with what the later stages must know about it."""
 
-    table: pd.DataFrame  # TABLE_COLUMNS, sorted by image_id
+    table: pd.DataFrame  # as kit.data.schema says, sorted by image_id
     folder: Path  # `path` is relative to it
     classes: tuple[str, ...]
     missing: int = 0  # images that the publisher's lists name and this source set lacks
     fingerprint: str = ""
+    facts: pd.DataFrame = field(default_factory=pd.DataFrame)  # a row per file, as kit.quality.inspect gives it
+    duplicates: pd.DataFrame = field(default_factory=pd.DataFrame)  # a row per pair, as kit.quality.duplicates gives it
+    fixes: Fixes = field(default_factory=Fixes)  # what was applied
 
     @property
     def train(self) -> pd.DataFrame:
@@ -50,8 +55,11 @@ def build_samples(
     source: str | None = None,
     labels: str | None = None,
     seed: int = 1,
+    fixes: Fixes = NO_FIXES,
+    known_facts: pd.DataFrame | None = None,
+    say: Say = print,
 ) -> Samples:
-    """Label, group and split the images in `data` for one protocol.
+    """Label, look at, group and split the images in `data` for one protocol.
 
     Args:
         competition: the question.
@@ -60,156 +68,145 @@ def build_samples(
         source: name of the source set `data` is from; a partial set may lack images that lists name.
         labels: name of one of the competition's `more_labels`; default: its main rule.
         seed: of a random split; not used otherwise.
+        fixes: rows of fixes.csv, applied to the table; the files stay as they are.
+        known_facts: of an earlier look at the same folder; unchanged files are not read again.
+        say: takes lines of progress.
 
     Raises:
         DataError: missing or unknown labels, doubled ids, missing files, an empty side of the split.
     """
     rule = competition.label_rule(labels)
-    table = label_images(competition, data, rule)
-    table["group"] = _groups(table["path"], rule.group_pattern)
     complete = competition.source(source).complete
-    table, missing = _split(competition, data, table, protocol, complete=complete, seed=seed)
-    _check(competition, data, table)
-    table["sha256"] = [sha256_of_file(data / path) for path in table["path"]]
-    table = table[TABLE_COLUMNS].sort_values("image_id", ignore_index=True).astype("str")
+    table = _all_images(competition, data, protocol=protocol, labels=labels)
+    table, missing = _present(table, data, complete=complete)
+    if "group" not in table or rule.group_pattern:
+        table["group"] = _groups(table, rule.group_pattern)
+    facts = inspect_files(data, table["path"].tolist(), known=known_facts, say=say)
+    table["sha256"] = facts["sha256"].to_numpy()
+    _refuse_fixed_tests(competition, data, table, protocol, fixes, complete=complete)
+    table = apply_fixes(table, fixes)
+    looked_at = facts[facts["path"].isin(table["path"])]
+    duplicates = find_duplicates(
+        data,
+        looked_at["path"].tolist(),
+        hashes=looked_at[["hash", "mirror_hash"]].to_numpy(dtype=np.uint64),
+        shapes=looked_at[["height", "width"]].to_numpy(dtype=np.int64),
+        sha256=looked_at["sha256"].tolist(),
+        say=say,
+    )
+    grouping = duplicates if competition.folds.near_duplicates == "group" else duplicates[duplicates["kind"] == "exact"]
+    table = merge_groups(table, grouping)
+    table, missing_from_lists = _split(competition, data, table, protocol, complete=complete, seed=seed)
+    _check_labels(competition, table)
+    table = checked_table(table, classes=competition.classes, task=competition.task, whose=competition.slug)
     return Samples(
-        table=table, folder=data, classes=competition.classes, missing=missing, fingerprint=fingerprint_of(table)
+        table=table,
+        folder=data,
+        classes=competition.classes,
+        missing=max(missing, missing_from_lists),  # lists name what the labels name
+        fingerprint=fingerprint_of(table),
+        facts=facts,
+        duplicates=duplicates,
+        fixes=fixes,
     )
 
 
-def fingerprint_of(table: pd.DataFrame) -> str:
-    """Return a SHA-256 over ids, labels, groups, splits and pixels' files; row order does not matter."""
-    ordered = table.sort_values("image_id")
-    content = ordered[["image_id", "label", "group", "split", "sha256"]]
-    return fingerprint(str(SCHEMA_VERSION), content.to_csv(index=False, lineterminator="\n"))
+def _all_images(competition: Competition, data: Path, *, protocol: Protocol, labels: str | None) -> pd.DataFrame:
+    """Return the labelled images and, for an official split, the unlabelled test images, whose `split` is "test"."""
+    table = label_images(competition, data, competition.label_rule(labels)).assign(split="")
+    paths = _unlabelled_test(competition, data, protocol) if protocol.split == "official" else []
+    if not paths:
+        return table
+    test = from_lists(paths, [""] * len(paths)).assign(split="test")
+    both = pd.concat([table[~table["path"].isin(paths)], test], ignore_index=True)
+    if "group" in both:
+        both["group"] = both["group"].fillna(both["image_id"])
+    return both.fillna({"weight": 1.0, "time": "", "given_fold": ""})  # of the test images
 
 
-def _groups(paths: pd.Series, pattern: str) -> list[str]:
+def _unlabelled_test(competition: Competition, data: Path, protocol: Protocol) -> list[str]:
+    """Return the test images that no label rule covers: the adapter's, or those that `test_files` matches."""
+    pattern = protocol.test_files or competition.test_files
+    if pattern:
+        return find_images(data, pattern)
+    if function := competition.adapter_function("test_samples"):
+        return list(function(data)["path"])
+    return []
+
+
+def _present(table: pd.DataFrame, data: Path, *, complete: bool) -> tuple[pd.DataFrame, int]:
+    """Return the rows whose file is there, and how many are not; in a complete source set that is an error."""
+    there = [not path or (data / path).is_file() for path in table["path"]]
+    absent = [path for path, found in zip(table["path"], there, strict=True) if not found]
+    if absent and (complete or len(absent) == len(table)):
+        raise DataError(
+            f"{len(absent)} images that the labels name are not in {data}, first {absent[:5]}. "
+            "Check labels.folder and labels.suffix in competition.toml."
+        )
+    return table[there].reset_index(drop=True), len(absent)
+
+
+def _groups(table: pd.DataFrame, pattern: str) -> list[str]:
     if not pattern:
-        return [image_id_of(path) for path in paths]
+        return table["image_id"].tolist()
     compiled = re.compile(pattern)
-    found = [compiled.search(path) for path in paths]
-    unmatched = [path for path, match in zip(paths, found, strict=True) if match is None]
+    found = [compiled.search(path) for path in table["path"]]
+    known = (table["split"] != "test").tolist()  # unlabelled test images are never parted, and may be named otherwise
+    unmatched = [p for p, match, own in zip(table["path"], found, known, strict=True) if match is None and own]
     if unmatched:
         raise DataError(f"{len(unmatched)} images match no group: group_pattern finds none in {unmatched[:5]}.")
-    return [match["group"] for match in found if match is not None]
+    return [
+        match["group"] if match is not None else image_id
+        for match, image_id in zip(found, table["image_id"], strict=True)
+    ]
 
 
 def _split(
     competition: Competition, data: Path, table: pd.DataFrame, protocol: Protocol, *, complete: bool, seed: int
 ) -> tuple[pd.DataFrame, int]:
     """Return the table with `split`, and how many images the publisher's lists name in vain."""
-    missing = 0
-    if protocol.split == "none":
-        table = table.assign(split="train")
-    elif protocol.split == "random":
-        table = table.assign(split=_random_split(table["group"], share=protocol.test_share, seed=seed))
-    elif competition.official_split is not None:
-        table, missing = _official_split(table, competition.official_split, data, complete=complete)
-    else:
-        table = table.assign(split="train")
-    if protocol.split == "official" and (paths := _unlabelled_test(competition, data)):
-        test = from_lists(paths, [""] * len(paths)).assign(split="test")
-        table = table[~table["path"].isin(paths)]
-        table = pd.concat([table, test.assign(group=test["image_id"])], ignore_index=True)
-    return table, missing
+    own = table["split"] == "test"  # unlabelled test images
+    split, missing = pd.Series("train", index=table.index), 0
+    if protocol.split == "random":
+        split = pd.Series(random_split(table["group"], share=protocol.test_share, seed=seed), index=table.index)
+    elif protocol.split == "official" and competition.official_split is not None:
+        found, missing = official_split(table, competition.official_split, data, complete=complete)
+        split = pd.Series(found, index=table.index)
+    return table.assign(split=split.mask(own, "test")), missing
 
 
-def _unlabelled_test(competition: Competition, data: Path) -> list[str]:
-    """Return the test images that no label rule covers: the adapter's, or those that `test_files` matches."""
-    if function := competition.adapter_function("test_samples"):
-        return list(function(data)["path"])
-    return find_images(data, competition.test_files) if competition.test_files else []
-
-
-def _random_split(groups: pd.Series, *, share: float, seed: int) -> list[str]:
-    """Hold out `share` of the images, no group parted, whatever their order: groups are ranked by a hash with seed."""
-    sizes = groups.value_counts()
-    wanted = round(share * len(groups))
-    held_out: set[str] = set()
-    num_held_out = 0
-    for group in sorted(sizes.index, key=lambda group: fingerprint(str(seed), group)):
-        if num_held_out + sizes[group] <= wanted:
-            held_out.add(group)
-            num_held_out += sizes[group]
-    return ["test" if group in held_out else "train" for group in groups]
-
-
-def _official_split(table: pd.DataFrame, rule: SplitRule, data: Path, *, complete: bool) -> tuple[pd.DataFrame, int]:
-    if rule.by == "folders":
-        side_of = {rule.train: "train", rule.test: "test"}
-        found = [
-            next((side_of[part] for part in path.split("/")[:-1] if part in side_of), "unused")
-            for path in table["path"]
-        ]
-        return table.assign(split=found), 0
-    if rule.by == "lists":
-        listed = {"train": _first_words(data / rule.train), "test": _first_words(data / rule.test)}
-    else:
-        rows = read_table(data / rule.file, columns=[rule.id_column, rule.split_column])
-        rows = rows[rows[rule.id_column] != ""]
-        listed = {
-            side: [image_id_of(name) for name in rows.loc[rows[rule.split_column] == value, rule.id_column]]
-            for side, value in (("train", rule.train), ("test", rule.test))
-        }
-    both = sorted(set(listed["train"]) & set(listed["test"]))
-    if both:
-        raise DataError(f"{len(both)} images are in the training list and in the test list, first {both[:5]}.")
-    # Lists often name an image without its folder: then the last part of the id decides.
-    last_parts = table["image_id"].str.rsplit("/", n=1).str[-1]
-    by_name = dict(zip(last_parts, table["image_id"], strict=True)) | {i: i for i in table["image_id"]}
-    shared = set(last_parts[last_parts.duplicated()]) - set(table["image_id"])
-    if unclear := sorted(shared & {*listed["train"], *listed["test"]}):
+def _refuse_fixed_tests(
+    competition: Competition, data: Path, table: pd.DataFrame, protocol: Protocol, fixes: Fixes, *, complete: bool
+) -> None:
+    """Refuse a fix that changes the publisher's own test list: scores on another one meet no published number."""
+    if protocol.split != "official" or not fixes.fingerprint:
+        return
+    split, _ = _split(competition, data, table, protocol, complete=complete, seed=0)
+    tests = set(split.loc[split["split"] == "test", "image_id"])
+    if changed := sorted(tests & {*fixes.dropped, *fixes.relabelled}):
         raise DataError(
-            f"{len(unclear)} names in the publisher's lists belong to images in more than one folder, "
-            f"first {unclear[:5]}. Narrow labels.images in competition.toml, or give the lists' names with folders."
+            f"fixes.csv changes {len(changed)} images of the publisher's test list, first {changed[:5]}. That list is "
+            "scored as it was published: take these rows out, or score with a protocol whose split is your own."
         )
-    split: dict[str, str] = {}
-    absent: list[str] = []
-    for side, names in listed.items():
-        for name in names:
-            if name in by_name:
-                split[by_name[name]] = side
-            else:
-                absent.append(name)
-    if absent and complete:
-        raise DataError(
-            f"The publisher's lists name {len(absent)} images that are not in {data}, first {absent[:5]}. "
-            "The data is incomplete: fetch it again, or declare a source set with complete = false."
-        )
-    return table.assign(split=[split.get(image_id, "unused") for image_id in table["image_id"]]), len(absent)
 
 
-def _first_words(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"The list {file} cannot be read: {error}.") from error
-    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
-
-
-def _check(competition: Competition, data: Path, table: pd.DataFrame) -> None:
-    doubled = table.loc[table["image_id"].duplicated(), "image_id"].unique().tolist()
-    if doubled:
-        raise DataError(
-            f"{len(doubled)} image ids stand there more than once, first {doubled[:5]}. Each image has one row."
-        )
-    known = set(competition.classes)
+def _check_labels(competition: Competition, table: pd.DataFrame) -> None:
     used = table[table["split"] != "unused"]
-    for side in ("train", "test"):
+    known = {*competition.classes, ""}
+    for side in ("train", "test") if competition.task == "single-label" else ():
         labels = used.loc[used["split"] == side, "label"]
-        if unknown := sorted(set(labels) - known - {""}):
+        if unknown := sorted(set(labels) - known):
             count = int(labels.isin(unknown).sum())
             raise DataError(
-                f"{count} {side} images have a label that {competition.slug} does not know: {unknown[:5]}. "
-                f"Its classes are {', '.join(competition.classes[:10])}{', ...' if len(known) > 10 else ''}; "
+                f"{count} {side} images have a label that {competition.slug} does not know: {unknown[:5]}. Its classes "
+                f"are {', '.join(competition.classes[:10])}{', ...' if len(competition.classes) > 10 else ''}; "
                 "add the class to competition.toml, or map it with labels.rename."
             )
     train = used[used["split"] == "train"]
     if train.empty:
         raise DataError(f"{competition.slug}: no image is left to train on. Check the split and the label rule.")
-    if (train["label"] == "").any():
-        nameless = train.loc[train["label"] == "", "image_id"].tolist()
+    if not (has_label := labelled(train)).all():
+        nameless = train.loc[~has_label, "image_id"].tolist()
         raise DataError(
             f"{len(nameless)} training images have no label, first {nameless[:5]}. Each training image needs one."
         )
@@ -218,26 +215,3 @@ def _check(competition: Competition, data: Path, table: pd.DataFrame) -> None:
             f"All {len(train)} training images of {competition.slug} have the label {train['label'].iloc[0]!r}: "
             "with one class only there is nothing to learn. Check the label rule."
         )
-    absent = [path for path in table["path"] if not (data / path).is_file()]
-    if absent:
-        raise DataError(
-            f"{len(absent)} images that the labels name are not in {data}, first {absent[:5]}. "
-            "Check labels.folder and labels.suffix in competition.toml."
-        )
-
-
-def write_table(table: pd.DataFrame) -> str:
-    """Return a table of strings as CSV text with Unix line ends."""
-    text: str = table.to_csv(index=False, lineterminator="\n")
-    return text
-
-
-def read_samples_table(path: Path) -> pd.DataFrame:
-    """Read a sample table that `write_table` wrote."""
-    return pd.read_csv(path, dtype="str", keep_default_na=False)
-
-
-def class_indices(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Return int64 (N,): the index of each label in `classes`, -1 where the label is empty."""
-    index = {name: k for k, name in enumerate(classes)}
-    return np.array([index.get(label, -1) for label in labels], dtype=np.int64)

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from kit.errors import DataError
 from kit.judge.predict import Predictions
 from kit.judge.statistics import Score, confusion_matrix, most_confused, score_with_interval
+from kit.metrics import class_of
 
 ALWAYS = ("accuracy", "mean_per_class_accuracy")
+ALWAYS_SEVERAL = ("mean_f1", "exact_match")  # where an image may have several labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,29 +20,31 @@ class Judgement:
 
     kind: str  # of the predictions
     scores: dict[str, Score]  # the competition's metric first
-    matrix: NDArray[np.int64]  # (C, C): row = true class, column = predicted class
+    matrix: NDArray[np.int64] | None  # (C, C): row = true class, column = predicted class; None with several labels
     confused: list[tuple[str, str, int]]  # true, predicted, count; most frequent first
 
 
-def judge(predictions: Predictions, *, metric: str, seed: int = 0) -> Judgement:
-    """Score predictions by the competition's metric, by accuracy and by mean per-class accuracy.
+def judge(predictions: Predictions, *, metric: str, several: bool = False, seed: int = 0) -> Judgement:
+    """Score predictions by the competition's metric and by two that are always given.
+
+    These are accuracy and mean per-class accuracy; where an image may have `several` labels, mean F1 and exact match.
 
     Raises:
         DataError: some images have no label, so there is nothing to score against.
     """
     if not predictions.labelled:
         raise DataError(
-            f"{sum(not label for label in predictions.labels)} of {len(predictions.labels)} predicted images have no "
+            f"{predictions.num_unlabelled} of {len(predictions.labels)} predicted images have no "
             "known label: they can be submitted, but not judged here."
         )
-    labels, probabilities = predictions.label_indices, predictions.probabilities.astype(np.float64)
-    names = dict.fromkeys((metric, *ALWAYS))
-    matrix = confusion_matrix(labels, probabilities)
+    truth, probabilities = predictions.truth, predictions.probabilities.astype(np.float64)
+    names = dict.fromkeys((metric, *(ALWAYS_SEVERAL if several else ALWAYS)))
+    matrix = None if several else confusion_matrix(class_of(truth), probabilities)
     return Judgement(
         kind=predictions.kind,
         scores={
-            name: score_with_interval(name, labels=labels, probabilities=probabilities, seed=seed) for name in names
+            name: score_with_interval(name, labels=truth, probabilities=probabilities, seed=seed) for name in names
         },
         matrix=matrix,
-        confused=most_confused(matrix, predictions.classes),
+        confused=[] if matrix is None else most_confused(matrix, predictions.classes),
     )

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kit.data.samples import class_indices
+from kit.data.schema import TARGET, class_indices
 from kit.errors import DataError
 from kit.home import writing
 
 KINDS = ("out-of-fold", "test", "fold-ensemble")
 PREFIX = "probability_"
+FIRST = ["image_id", "fold", "label"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +24,10 @@ class Predictions:
     kind: str  # one of KINDS
     image_ids: tuple[str, ...]  # (N,), each once
     classes: tuple[str, ...]  # column k of `probabilities` is class k
-    probabilities: NDArray[np.float32]  # (N, C), rows sum to 1
+    probabilities: NDArray[np.float32]  # (N, C), rows sum to 1 unless an image may have several labels
     labels: tuple[str, ...]  # (N,), "" where the truth is not known
     folds: NDArray[np.int64]  # (N,), the model that made the row; -1: the one trained on everything, or all
+    targets: NDArray[np.float64] | None = None  # (N, C) truth where it is several or soft labels; NaN: not known
 
     def __post_init__(self) -> None:
         """Refuse what could only be a bug of ours."""
@@ -41,7 +43,19 @@ class Predictions:
     @property
     def labelled(self) -> bool:
         """Every image's truth is known."""
-        return all(self.labels)
+        return self.num_unlabelled == 0
+
+    @property
+    def num_unlabelled(self) -> int:
+        """How many images' truth is not known."""
+        if self.targets is not None:
+            return int(np.isnan(self.targets).any(axis=1).sum())
+        return sum(not label for label in self.labels)
+
+    @property
+    def truth(self) -> NDArray[np.int64] | NDArray[np.float64]:
+        """The truth as metrics take it: class indices (N,), or targets (N, C)."""
+        return self.label_indices if self.targets is None else self.targets
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -49,6 +63,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     table = pd.DataFrame(
         {"image_id": predictions.image_ids, "fold": predictions.folds, "label": predictions.labels}
     ).join(pd.DataFrame(predictions.probabilities, columns=[PREFIX + name for name in predictions.classes]))
+    if predictions.targets is not None:
+        table = table.join(pd.DataFrame(predictions.targets, columns=[TARGET + name for name in predictions.classes]))
     with writing(path) as file:
         table.to_csv(file, index=False, lineterminator="\n", float_format="%.9g")
 
@@ -60,7 +76,8 @@ def read_predictions(path: Path, *, kind: str, classes: Sequence[str]) -> Predic
         table = pd.read_csv(path, dtype={"image_id": "str", "label": "str"}, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"The predictions {path} cannot be read: {error}.") from error
-    if list(table.columns) != ["image_id", "fold", "label", *columns]:
+    truth = [TARGET + name for name in classes]
+    if list(table.columns) not in ([*FIRST, *columns], [*FIRST, *columns, *truth]):
         raise DataError(
             f"{path} has the columns {list(table.columns)[:5]}..., expected image_id, fold, label, {columns[:2]}..."
         )
@@ -75,7 +92,13 @@ def read_predictions(path: Path, *, kind: str, classes: Sequence[str]) -> Predic
         probabilities=table[columns].to_numpy(dtype=np.float32),
         labels=tuple(table["label"]),
         folds=table["fold"].to_numpy(dtype=np.int64),
+        targets=_targets(table, truth) if truth[0] in table.columns else None,
     )
+
+
+def _targets(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = table[list(columns)].replace("", np.nan).to_numpy(dtype=np.float64)
+    return numbers
 
 
 def join_folds(parts: Sequence[Predictions]) -> Predictions:
@@ -87,6 +110,7 @@ def join_folds(parts: Sequence[Predictions]) -> Predictions:
         probabilities=np.concatenate([part.probabilities for part in parts]),
         labels=tuple(label for part in parts for label in part.labels),
         folds=np.concatenate([part.folds for part in parts]),
+        targets=None if (known := [p.targets for p in parts if p.targets is not None]) == [] else np.concatenate(known),
     )
 
 
@@ -105,4 +129,5 @@ def mean_of_folds(parts: Sequence[Predictions]) -> Predictions:
         probabilities=(total / len(parts)).astype(np.float32),
         labels=parts[0].labels,
         folds=np.full(len(order), -1, dtype=np.int64),
+        targets=parts[0].targets,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.metrics import METRICS, Labels, Probabilities, score
+from kit.metrics import METRICS, Probabilities, Truth, class_of, score
 
 CONFIDENCE = 0.95
 NUM_DRAWS = 1000
@@ -35,18 +35,18 @@ def wilson_interval(num_right: int, num_images: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def score_with_interval(metric: str, *, labels: Labels, probabilities: Probabilities, seed: int = 0) -> Score:
+def score_with_interval(metric: str, *, labels: Truth, probabilities: Probabilities, seed: int = 0) -> Score:
     """Return a metric's value with its interval: Wilson for accuracy and error rate, else a stratified bootstrap.
 
     Args:
         metric: a key of METRICS.
-        labels: (N,) true class indices.
-        probabilities: (N, C), rows sum to 1.
+        labels: the truth: class indices (N,) or targets (N, C).
+        probabilities: (N, C).
         seed: of the bootstrap's draws.
     """
     value = score(metric, labels=labels, probabilities=probabilities)
     if metric in ("accuracy", "error_rate"):
-        num_right = int((probabilities.argmax(axis=1) == labels).sum())
+        num_right = int((probabilities.argmax(axis=1) == class_of(labels)).sum())
         low, high = wilson_interval(num_right, len(labels))
         if metric == "error_rate":
             low, high = 1 - high, 1 - low
@@ -57,10 +57,11 @@ def score_with_interval(metric: str, *, labels: Labels, probabilities: Probabili
     return Score(metric=metric, value=value, low=low, high=high, num_images=len(labels), interval=how)
 
 
-def _bootstrap(metric: str, labels: Labels, probabilities: Probabilities, *, seed: int) -> tuple[float, float]:
-    """Return the 2.5 % and 97.5 % percentiles over draws with replacement inside each class."""
+def _bootstrap(metric: str, labels: Truth, probabilities: Probabilities, *, seed: int) -> tuple[float, float]:
+    """Return the 2.5 % and 97.5 % percentiles over draws with replacement inside each class, or set of labels."""
     random = np.random.default_rng(seed)
-    of_class = [np.flatnonzero(labels == k) for k in np.unique(labels)]
+    strata = labels if labels.ndim == 1 else np.unique(labels, axis=0, return_inverse=True)[1]
+    of_class = [np.flatnonzero(strata == k) for k in np.unique(strata)]
     function = METRICS[metric].function
     draws = np.empty(NUM_DRAWS)
     for k in range(NUM_DRAWS):
@@ -71,7 +72,7 @@ def _bootstrap(metric: str, labels: Labels, probabilities: Probabilities, *, see
     return float(low), float(high)
 
 
-def confusion_matrix(labels: Labels, probabilities: Probabilities) -> NDArray[np.int64]:
+def confusion_matrix(labels: NDArray[np.int64], probabilities: Probabilities) -> NDArray[np.int64]:
     """Return (C, C) counts: row = true class, column = predicted class."""
     num_classes = probabilities.shape[1]
     cells = labels * num_classes + probabilities.argmax(axis=1)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from kit.data.augment import central_view
 from kit.data.loader import load_batches
-from kit.data.pack import Pack
+from kit.store.pack import Pack
+from kit.train.loss import probabilities_of
 from kit.train.model import Network, normalise
 
 EVALUATION_BATCH = 128
@@ -34,9 +35,16 @@ def mixed_precision(device: torch.device) -> tuple[Callable[[], AbstractContextM
 
 
 def predict_probabilities(
-    network: Network, pack: Pack, table: pd.DataFrame, *, image_size: int, test_crop: float, device: torch.device
+    network: Network,
+    pack: Pack,
+    table: pd.DataFrame,
+    *,
+    image_size: int,
+    test_crop: float,
+    several: bool,
+    device: torch.device,
 ) -> NDArray[np.float32]:
-    """Return (N, C) float32 class probabilities of the rows of `table`, in its order; rows sum to 1.
+    """Return (N, C) float32 class probabilities of the rows of `table`, in its order; rows sum to 1 unless `several`.
 
     Args:
         network: trained.
@@ -44,6 +52,7 @@ def predict_probabilities(
         table: rows with `image_id`.
         image_size: side of the square the network sees, pixels.
         test_crop: share of the shorter side that is seen; 0 = the network's own.
+        several: an image may have any number of labels.
         device: where to compute.
     """
     module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -63,5 +72,5 @@ def predict_probabilities(
             images = normalise(torch.from_numpy(batch.images).to(device), network.input)
             with precision():
                 logits = module(images)
-            found.append(logits.float().softmax(dim=-1).cpu())  # (B, C), float32 even under AMP
+            found.append(probabilities_of(logits, several=several).cpu())  # (B, C)
     return torch.cat(found).numpy()

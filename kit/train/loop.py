@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kit.config import Recipe
 from kit.data.augment import training_view
 from kit.data.loader import load_batches
-from kit.data.pack import Pack
-from kit.data.samples import class_indices
+from kit.data.schema import truth_of
 from kit.errors import ConfigError, TrainingError
+from kit.metrics import score
+from kit.store.pack import Pack
 from kit.train.checkpoint import save_checkpoint
 from kit.train.inference import mixed_precision, predict_probabilities
+from kit.train.loss import training_loss, truth_tensor, weight_tensor
 from kit.train.model import Network, depth_groups, head_names, normalise, optimizer_groups
 from kit.train.schedule import one_cycle, spread_lr
 
@@ -36,7 +37,7 @@ class EpochLog:
     lr: float  # of the head, at the epoch's last step
     train_loss: float  # mean over the epoch's steps, nats
     valid_loss: float | None  # on the held-out fold, nats; None without one
-    valid_accuracy: float | None
+    valid_accuracy: float | None  # of several labels: all of them and no other
     seconds: float
     images_per_second: float  # of training alone
 
@@ -63,6 +64,7 @@ def fit(
     *,
     recipe: Recipe,
     classes: tuple[str, ...],
+    several: bool,
     folder: Path,
     device: torch.device,
     seed: int,
@@ -77,10 +79,11 @@ def fit(
     Args:
         network: from `make_network`.
         pack: holds the images of both tables.
-        train: rows with `image_id` and `label`.
+        train: rows with `image_id` and the truth, as kit.data.schema says.
         valid: the held-out fold, looked at after each epoch, or None.
         recipe: schedule, augmentation, sizes.
         classes: in order; column k of the logits is class k.
+        several: an image may have any number of labels.
         folder: for the checkpoints.
         device: where to train.
         seed: of order, dropout and augmentation; differs between folds.
@@ -114,7 +117,7 @@ def fit(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    targets = torch.from_numpy(class_indices(train["label"].tolist(), classes)).to(device)
+    truth, weights = truth_tensor(train, classes, device), weight_tensor(train, device)
     image_ids = train["image_id"].tolist()
     view = training_view(recipe.augment, image_size=recipe.input.image_size, seed=seed)
     precision, scaler = mixed_precision(device)
@@ -154,10 +157,16 @@ def fit(
                     group["lr"] = group["peak_lr"] * point.lr
                     group["betas"] = (point.momentum, 0.99)
                 images = normalise(torch.from_numpy(batch.images).to(device, non_blocking=True), network.input)
-                labels = targets[torch.from_numpy(batch.positions).to(device)]
+                rows = torch.from_numpy(batch.positions).to(device)
                 with precision():
                     logits = _forward(module, images, head_only=stage == "head")  # (B, C)
-                    loss = F.cross_entropy(logits.float(), labels, label_smoothing=plan.label_smoothing)
+                    loss = training_loss(
+                        logits,
+                        truth[rows],
+                        weights=None if weights is None else weights[rows],
+                        label_smoothing=plan.label_smoothing,
+                        several=several,
+                    )
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 scaler.step(optimizer)
@@ -171,7 +180,7 @@ def fit(
             valid_loss, valid_accuracy = (None, None)
             if valid is not None:
                 valid_loss, valid_accuracy = _validate(
-                    network, pack, valid, recipe=recipe, classes=classes, device=device
+                    network, pack, valid, recipe=recipe, classes=classes, several=several, device=device
                 )
             log = EpochLog(
                 epoch=epoch,
@@ -254,15 +263,33 @@ def _check_finite(losses: Tensor, k: int, *, epoch: int, folder: Path) -> None:
 
 
 def _validate(
-    network: Network, pack: Pack, valid: pd.DataFrame, *, recipe: Recipe, classes: tuple[str, ...], device: torch.device
+    network: Network,
+    pack: Pack,
+    valid: pd.DataFrame,
+    *,
+    recipe: Recipe,
+    classes: tuple[str, ...],
+    several: bool,
+    device: torch.device,
 ) -> tuple[float, float]:
     probabilities = predict_probabilities(
-        network, pack, valid, image_size=recipe.input.image_size, test_crop=recipe.input.test_crop, device=device
+        network,
+        pack,
+        valid,
+        image_size=recipe.input.image_size,
+        test_crop=recipe.input.test_crop,
+        several=several,
+        device=device,
+    ).astype(np.float64)
+    truth = truth_of(valid, classes)
+    if several:
+        kept = np.clip(probabilities, 1e-15, 1 - 1e-7)
+        loss = -(truth * np.log(kept) + (1 - truth) * np.log(1 - kept)).mean()
+        return float(loss), score("exact_match", labels=truth, probabilities=probabilities)
+    return (
+        score("log_loss", labels=truth, probabilities=probabilities),
+        score("accuracy", labels=truth, probabilities=probabilities),
     )
-    labels = class_indices(valid["label"].tolist(), classes)
-    of_truth = probabilities[np.arange(len(labels)), labels]
-    loss = float(-np.log(np.clip(of_truth, 1e-15, 1)).mean())
-    return loss, float((probabilities.argmax(axis=1) == labels).mean())
 
 
 def _save(network: Network, path: Path, *, recipe: Recipe, classes: tuple[str, ...]) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 
 from kit.config import Recipe
-from kit.data.pack import Pack
+from kit.data.folds import held_out_rows, training_rows
 from kit.home import sha256_of_file, write_json
+from kit.rules import FoldRule
+from kit.store.pack import Pack
 
 Say = Callable[[str], None]
 FULL = "full"
@@ -54,6 +56,8 @@ def train_model(
     *,
     recipe: Recipe,
     classes: tuple[str, ...],
+    several: bool,
+    rule: FoldRule,
     folder: Path,
     say: Say,
     progress: bool = False,
@@ -66,6 +70,8 @@ def train_model(
         pack: their images.
         recipe: how.
         classes: in order.
+        several: an image may have any number of labels.
+        rule: how the folds were made; folds by time train on the past only.
         folder: `folder`/name gets the checkpoints.
         say: takes a line per epoch.
         progress: draw a progress bar (on a terminal).
@@ -82,8 +88,10 @@ def train_model(
         say(f"{name}: {recipe.model.name} starts from RANDOM weights: nothing pretrained is used")
         if recipe.schedule.frozen_epochs:
             say(f"{name}: schedule.frozen_epochs trains a head on random features; set it to 0 to train from scratch")
-    held_out = train["fold"] == number - 1 if name != FULL else pd.Series(False, index=train.index)
-    parts = train[~held_out].reset_index(drop=True), train[held_out].reset_index(drop=True)
+    if name == FULL:
+        parts = train, train.iloc[:0]
+    else:
+        parts = training_rows(train, number - 1, rule=rule), held_out_rows(train, number - 1)
     num_epochs = recipe.schedule.frozen_epochs + recipe.schedule.epochs
     with _bar(name, shown=progress) as tick:
         trained = fit(
@@ -93,6 +101,7 @@ def train_model(
             parts[1] if len(parts[1]) else None,
             recipe=recipe,
             classes=classes,
+            several=several,
             folder=folder / name,
             device=device,
             seed=recipe.seed * 1009 + number,

@@ -1,0 +1,1 @@
+"""Files: from addresses, mirrors, Kaggle and archives to a checked folder."""

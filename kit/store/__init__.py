@@ -1,0 +1,1 @@
+"""Store: from image files to decoded pixels in one memory-mapped file."""

@@ -1,0 +1,299 @@
+"""Unfinished stores: a folder that is filled in order, with a journal, so that no work is done twice.
+
+`KEY.unfinished` belongs to the process that holds its lock, which the system takes away when the process ends. Each
+finished chunk is one line of `journal` with checksums of line and chunk: whatever ended the work, the next run drops
+what is behind the last whole chunk and goes on there. Where the list of images has changed meanwhile (a bad file was
+replaced or left out), the store has another key, and takes what it can from the unfinished one before.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.home import make_folder, write_json, writing
+from kit.store.decode import Image
+from kit.store.store import StoreSettings, checksum, checksum_of_rows, write_index
+
+CHUNK_BYTES, CHUNK_ROWS = 16 * 2**20, 1024  # a chunk ends with the row that reaches either: what a crash can cost
+
+Say = Callable[[str], None]
+Keys = NDArray[np.uint64]  # (N, 2): a 128-bit hash of each row's content key
+
+
+def hashed(content_keys: Sequence[str]) -> Keys:
+    """Return (N, 2) uint64: hashes of `content_keys`, 16 bytes each, whatever their length."""
+    keys = np.empty((len(content_keys), 2), dtype=np.uint64)
+    for row, key in enumerate(content_keys):
+        digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
+        keys[row] = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+    return keys
+
+
+@dataclass(kw_only=True)
+class Unfinished:
+    """A store that is being filled. Rows are appended in order; a row without an image has length 0 and a reason."""
+
+    folder: Path
+    settings: StoreSettings
+    lengths: NDArray[np.int64]  # (N,) bytes of each row
+    shapes: NDArray[np.int64]  # (N, 2) height, width
+    images: BinaryIO
+    journal: BinaryIO
+    reasons: dict[int, str] = field(default_factory=dict)  # row -> why there is no image
+    chunks: list[tuple[int, int, int]] = field(default_factory=list)  # rows and bytes until its end, its checksum
+    filled: int = 0  # rows, also of the chunk that is open
+    open_bytes: int = 0
+    open_crc: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows when it is finished."""
+        return len(self.lengths)
+
+    @property
+    def rows_done(self) -> int:
+        """Rows of finished chunks."""
+        return self.chunks[-1][0] if self.chunks else 0
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes of finished chunks."""
+        return self.chunks[-1][1] if self.chunks else 0
+
+    def append(self, stored: Image, *, shape: tuple[int, int]) -> None:
+        """Add the next row: its bytes as they are to be stored, and the image's height and width."""
+        data = np.ascontiguousarray(stored).reshape(-1)
+        self.images.write(data.data)
+        self.lengths[self.filled], self.shapes[self.filled] = len(data), shape
+        self.open_crc = checksum(data, self.open_crc)
+        self.open_bytes += len(data)
+        self._advance()
+
+    def append_nothing(self, reason: str) -> None:
+        """Leave the next row without an image."""
+        self.reasons[self.filled] = reason
+        self._advance()
+
+    def finish(self, folder: Path, image_ids: Sequence[str]) -> None:
+        """Write the index and take the place of `folder`."""
+        assert self.rows_done == self.num_rows and not self.reasons
+        self.images.flush()
+        os.fsync(self.images.fileno())
+        chunks = np.array(self.chunks, dtype=np.int64).reshape(-1, 3)
+        write_index(
+            self.folder,
+            self.settings,
+            image_ids=image_ids,
+            lengths=self.lengths,
+            shapes=self.shapes,
+            chunks=chunks,
+        )
+        for name in ("journal", "about.json", "keys.npy"):
+            (self.folder / name).unlink()
+        if folder.exists():
+            shutil.rmtree(folder)
+        self.folder.rename(folder)
+        (folder / "lock").unlink()
+
+    def _advance(self) -> None:
+        self.filled += 1
+        full = self.open_bytes >= CHUNK_BYTES or self.filled - self.rows_done >= CHUNK_ROWS
+        if full or self.filled == self.num_rows:
+            self._close_chunk()
+
+    def _close_chunk(self) -> None:
+        rows = slice(self.rows_done, self.filled)
+        chunk = (self.filled, self.bytes_done + self.open_bytes, self.open_crc)
+        entry = {
+            "chunk": chunk,
+            "lengths": self.lengths[rows].tolist(),
+            "shapes": self.shapes[rows].tolist(),
+            "reasons": {row: self.reasons[row] for row in range(rows.start, rows.stop) if row in self.reasons},
+        }
+        self.images.flush()  # before the line that says it is there
+        self.journal.write(_journal_line(entry))
+        self.journal.flush()
+        self.chunks.append(chunk)
+        self.open_bytes = self.open_crc = 0
+
+    def resume(self) -> None:
+        """Read the journal, check each finished chunk against its checksum, and drop what follows the last whole one.
+
+        Every byte is read: that takes a tenth of decoding them again, and a crash of the machine spoils any of them.
+        """
+        header, whole = self.settings.header(self.num_rows), 0
+        if self.images.read(len(header)) == header:
+            for line in self.journal:
+                if not self._take(line):
+                    break
+                whole += len(line)
+        self.filled = self.rows_done
+        self.journal.seek(whole)
+        self.journal.truncate()
+        self.images.seek(0)
+        self.images.write(header)
+        self.images.seek(len(header) + self.bytes_done)
+        self.images.truncate()
+
+    def _take(self, line: bytes) -> bool:
+        """Take over the chunk of a journal line, if line and chunk are whole."""
+        if (entry := _journal_entry(line)) is None:
+            return False
+        rows, end, crc = entry["chunk"]
+        if rows > self.num_rows or checksum_of_rows(self.images, entry["lengths"]) != crc:
+            return False
+        self.lengths[self.rows_done : rows] = entry["lengths"]
+        self.shapes[self.rows_done : rows] = entry["shapes"]
+        self.reasons |= {int(row): reason for row, reason in entry["reasons"].items()}
+        self.chunks.append((rows, end, crc))
+        return True
+
+
+@contextmanager
+def owned(folder: Path, *, say: Say) -> Iterator[None]:
+    """Make `folder` if need be and hold its lock; a second process waits. The lock goes where the folder goes."""
+    while True:
+        make_folder(folder)
+        try:
+            lock = (folder / "lock").open("ab")
+        except FileNotFoundError:  # finished or removed by another process in this moment
+            continue
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another process is decoding into {folder}: waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_the_file(lock, folder / "lock"):
+                yield
+                return
+
+
+@contextmanager
+def unfinished(folder: Path, settings: StoreSettings, *, keys: Keys, source: Path) -> Iterator[Unfinished]:
+    """Open the store that is being filled in `folder`, which the caller owns, behind its last whole chunk.
+
+    Args:
+        folder: its place while it is filled.
+        settings: what is stored, and how.
+        keys: (N, 2) what each row is made from, kept for a later store that has some of the same rows.
+        source: the folder of the image files, for the same purpose.
+    """
+    if not (folder / "about.json").is_file():
+        with writing(folder / "keys.npy", "wb") as file:
+            np.save(file, keys)
+        write_json(folder / "about.json", _about(settings, source))
+    with _opened(folder, settings, num_rows=len(keys)) as store:
+        yield store
+
+
+def _about(settings: StoreSettings, source: Path) -> dict[str, str]:
+    return {"settings": repr(settings), "source": str(source)}
+
+
+@contextmanager
+def _opened(folder: Path, settings: StoreSettings, *, num_rows: int) -> Iterator[Unfinished]:
+    (folder / settings.file_name).touch()
+    (folder / "journal").touch()
+    with (folder / settings.file_name).open("r+b") as images, (folder / "journal").open("r+b") as journal:
+        store = Unfinished(
+            folder=folder,
+            settings=settings,
+            lengths=np.zeros(num_rows, dtype=np.int64),
+            shapes=np.zeros((num_rows, 2), dtype=np.int64),
+            images=images,
+            journal=journal,
+        )
+        store.resume()
+        yield store
+
+
+def _is_the_file(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+class Donor:
+    """An unfinished store of the same settings and source, whose finished rows another store may take over."""
+
+    def __init__(self, store: Unfinished, keys: Keys) -> None:
+        """Sort the rows that hold an image by their keys."""
+        rows = np.flatnonzero(store.lengths[: store.rows_done])
+        self._rows = rows[np.argsort(keys[rows, 0], kind="stable")]
+        self._keys = keys[self._rows]
+        self._starts = np.cumsum(store.lengths) - store.lengths + len(store.settings.header(store.num_rows))
+        self._lengths, self._shapes, self._file = store.lengths, store.shapes, store.images.fileno()
+        self.used = False
+
+    def has(self, keys: Keys) -> NDArray[np.bool_]:
+        """Tell for each of `keys` whether its row can be had."""
+        return np.isin(keys[:, 0], self._keys[:, 0])
+
+    def get(self, key: NDArray[np.uint64]) -> tuple[Image, tuple[int, int]] | None:
+        """Return the stored bytes and (height, width) of the row made from `key`, or None."""
+        at = int(np.searchsorted(self._keys[:, 0], key[0]))
+        while at < len(self._keys) and self._keys[at, 0] == key[0]:
+            if self._keys[at, 1] == key[1]:
+                self.used = True
+                row = self._rows[at]
+                data = os.pread(self._file, int(self._lengths[row]), int(self._starts[row]))
+                height, width = self._shapes[row].tolist()
+                return np.frombuffer(data, dtype=np.uint8), (height, width)
+            at += 1
+        return None
+
+
+@contextmanager
+def donor(folder: Path, settings: StoreSettings, *, source: Path) -> Iterator[Donor | None]:
+    """Give the unfinished store in `folder` as a donor; None if it is of another kind, or another process is at it.
+
+    It is removed if it was of use: what it had is in the store that took from it.
+    """
+    try:
+        lock = (folder / "lock").open("ab")
+    except OSError:
+        yield None
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+            keys = np.load(folder / "keys.npy", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            yield None
+            return
+        if about != _about(settings, source) or not _is_the_file(lock, folder / "lock"):
+            yield None
+            return
+        with _opened(folder, settings, num_rows=len(keys)) as store:
+            one = Donor(store, keys)
+            yield one
+        if one.used:
+            shutil.rmtree(folder)
+
+
+def _journal_line(entry: Mapping[str, object]) -> bytes:
+    text = json.dumps(entry, separators=(",", ":")).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def _journal_entry(line: bytes) -> dict[str, Any] | None:
+    """Return what a line of the journal says, or None if it is torn."""
+    crc, _, text = line.partition(b" ")
+    if not text.endswith(b"\n") or crc != b"%08x" % zlib.crc32(text[:-1]):
+        return None
+    entry: dict[str, Any] = json.loads(text)
+    return entry
