@@ -261,8 +261,8 @@ def digits() -> Files:
 
 def google_images() -> Files:
     """What its user has collected: a folder per class, and what is known of each image."""
-    names = [f"collected/{name}/{k:04d}.jpg" for name in ("black", "grizzly", "teddy") for k in range(4)]
-    return {**pictures(names), "collected/manifest.csv": table(("path",), *((name,) for name in names))}
+    names = [f"images/{name}/{k:04d}.jpg" for name in ("black", "grizzly", "teddy") for k in range(4)]
+    return {**pictures(names), "manifest.csv": table(("path",), *((name,) for name in names))}
 
 
 MINIATURES: dict[str, Callable[[], Files]] = {

@@ -71,7 +71,7 @@ FAULTS = {
     ),
     "no sources": ([("[sources.local]\n\n[[sources.local.files]]", "[sources]\n[other]")], ["'other'"]),
     "file without a place": ([('path = "toy/toy.tar"\n', "")], ["sources.local.files", "url", "path"]),
-    "task": ([('metric = "acc', 'task = "multi-label"\nmetric = "acc')], ["'task'", "'single-label'", "'multi-label'"]),
+    "task": ([('metric = "acc', 'task = "many-label"\nmetric = "acc')], ["'task'", "'single-label'", "'multi-label'"]),
     "label rule": (
         [('rule = "folder"', 'rule = "folders"')],
         ["'labels.rule'", "'folder', 'regex', 'csv'", "'folders'"],

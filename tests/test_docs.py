@@ -61,7 +61,7 @@ def tracked_files() -> list[Path]:
 
 
 # In pieces, so that this file does not hold what it looks for.
-NEEDLES = ["/wo" + "rk/", "/ho" + "me/", "/ro" + "ot/", "file" + ":///"]
+NEEDLES = ["/wo" + "rk/", "/ho" + "me/", "/ro" + "ot/", "file" + ":///t" + "mp"]
 HOSTS = ["index" + "-url", "extra-" + "index", "pypi" + ".org/simple", "trusted" + "-host", "artifact" + "ory"]
 
 

@@ -173,7 +173,8 @@ def test_killed_at_any_moment_the_same_command_goes_on_and_ends_with_the_same_ma
     )
     code = (
         "import sys; from pathlib import Path; from dataclasses import replace;"
-        "from kit.scrape.collector import Limits; from kit.scrape.scrape import collect; collect('bears', [Path(sys.argv[1])], allow_hosts=[sys.argv[2]],"
+        "from kit.scrape.collector import Limits; from kit.scrape.scrape import collect;"
+        "collect('bears', [Path(sys.argv[1])], allow_hosts=[sys.argv[2]],"
         "limits=Limits(pause_seconds=0, per_host=3, threads=3))"
     )
     command = [sys.executable, "-c", code, str(lists), site.host]
