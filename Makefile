@@ -32,6 +32,9 @@ test-real: $(VENV)/.ready
 # The full figures of the docs, outside the tests: minutes to hours.
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.bench.figures
+	$(BIN)/python -m tests.bench.loading
+	$(BIN)/python -m tests.bench.packing
+	$(BIN)/python -m tests.bench.scale
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

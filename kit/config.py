@@ -43,6 +43,8 @@ class InputConfig(Strict):
 
     image_size: int = 224  # side of the square the network sees
     store_size: int = 256  # shorter side of the images in the pack; larger images are reduced to it
+    store_layout: Literal["ragged", "square"] = "ragged"  # of the pack: aspect kept, or the central square
+    store_format: Literal["auto", "raw", "jpeg"] = "auto"  # auto: pixels, or JPEG where those would not fit the disk
     test_crop: float = 0.0  # share of the shorter side that evaluation sees, in (0, 1]; 0 = the network's own
 
     def __post_init__(self) -> None:

@@ -183,7 +183,13 @@ def _notice_changes(path: Path, folded: pd.DataFrame, *, say: Say) -> None:
 
 def pack_for(plan: RunPlan, *, say: Say = print) -> Pack:
     """Return the decoded images of a plan."""
-    return pack_images(plan.samples, store_size=plan.recipe.input.store_size, say=say)
+    return pack_images(
+        plan.samples,
+        store_size=plan.recipe.input.store_size,
+        layout=plan.recipe.input.store_layout,
+        storage=plan.recipe.input.store_format,
+        say=say,
+    )
 
 
 def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_group: str | None) -> Conditions:

@@ -196,6 +196,7 @@ def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str
             "num_train": len(plan.samples.train),
             "num_test": len(plan.samples.test),
             "num_missing": plan.samples.missing,
+            "store": first["store"],
             "num_fixes": len(plan.samples.fixes.rows),
         },
         folds={

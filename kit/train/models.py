@@ -123,6 +123,7 @@ def train_model(
         "num_steps": trained.num_steps,
         "best_epoch": trained.best_epoch,
         "num_train": len(parts[0]),
+        "store": f"{pack.layout}, {pack.storage}",
         "num_parameters": network.num_parameters,
         "weights_origin": network.weights_origin,
         "pretraining_group": network.pretraining_group,
