@@ -91,7 +91,8 @@ def test_a_cells_defect_probability_is_its_soft_label(solar_cells):
 
 
 def test_without_its_package_the_solar_cells_say_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "elpv_dataset", None)
+    for name in ("elpv_dataset", "elpv_dataset.utils"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(FetchError, match=r"`pip install elpv-dataset` and run the same command again"):
         fetch(read_competition(COMPETITIONS / "elpv"), say=lambda line: None)
 
