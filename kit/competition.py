@@ -151,6 +151,20 @@ def load_competition(slug: str) -> Competition:
     return read_competition(folders[slug])
 
 
+def checked_slug(name: str) -> str:
+    """Return `name` if a competition's folder can be called so.
+
+    Raises:
+        CompetitionError: it has other characters than small letters, digits, - and _.
+    """
+    if not _SLUG.fullmatch(name):
+        raise CompetitionError(
+            f"{name[:80]!r} cannot name a competition: up to 64 small letters, digits, - and _ are expected, the first "
+            "one a letter or a digit. Example: bears."
+        )
+    return name
+
+
 def read_competition(folder: Path) -> Competition:
     """Read and check one competition folder; see `load_competition`."""
     path = folder / "competition.toml"
@@ -158,10 +172,7 @@ def read_competition(folder: Path) -> Competition:
     for key in ("slug", "folder"):
         if key in data:
             raise CompetitionError(f"{path}: remove the key {key!r}. The slug is the folder's name.")
-    if not _SLUG.fullmatch(folder.name):
-        raise CompetitionError(
-            f"{folder}: a competition's folder is named in small letters, digits, - and _, got {folder.name!r}."
-        )
+    checked_slug(folder.name)
     found: Competition = checked(
         Competition,
         {**data, "slug": folder.name, "folder": folder},

@@ -1,7 +1,7 @@
 """The plan of a run: everything that decides its numbers, known before anything is trained."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from kit.data.samples import Samples
 from kit.errors import DataError
 from kit.home import family, fingerprint
 from kit.kaggle.submission import check_sample
+from kit.progress import Say
 from kit.protocol import Conditions
 from kit.quality.findings import Finding
 from kit.quality.quality import check_quality
@@ -26,7 +27,6 @@ from kit.store.pack import Pack, pack_images
 from kit.train.models import model_names
 from kit.train.weights import Weights, find_weights
 
-Say = Callable[[str], None]
 # Goes up when the same recipe on the same data would give other numbers; runs of before are then not re-used.
 TRAINING_VERSION = 2
 

@@ -1,7 +1,7 @@
 """The whole line as functions: a plan says what is to be done; each stage does it, unless it is done already."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from kit.judge.judgement import Judgement, judge
 from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
 from kit.kaggle.submission import submission_table, write_submission
 from kit.plan import RunPlan, conditions_of, pack_for, plan_run
+from kit.progress import Say
 from kit.provenance import commit, versions
 from kit.quality.findings import gate, summary
 from kit.train.models import FULL, ModelFolder, find_model, train_model
-
-Say = Callable[[str], None]
 
 
 def train_models(plan: RunPlan, *, say: Say = print, progress: bool = False) -> list[ModelFolder]:

@@ -19,10 +19,9 @@ def new(
     ),
 ) -> None:
     """Look at images of your own and write a competition that `kit run SLUG` takes."""
-    from kit.competition import competition_folders
+    from kit.competition import checked_slug, competition_folders
     from kit.errors import CompetitionError
     from kit.scaffold.draft import write_draft
-    from kit.scaffold.scaffold import checked_slug
     from kit.scaffold.survey import survey
 
     if (there := competition_folders().get(checked_slug(slug))) is not None:

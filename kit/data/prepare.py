@@ -1,7 +1,6 @@
 """Prepare: fetched files become a sample table that is kept, and made again only when something changed."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from kit.data.schema import SCHEMA_VERSION, fingerprint_of, read_samples_table, 
 from kit.errors import DataError
 from kit.files.fetch import fetch
 from kit.home import family, filling, fingerprint, write_json, write_text
+from kit.progress import Say
 from kit.quality.fixes import fixes_path, read_fixes
 from kit.quality.inspect import read_facts, write_facts
-
-Say = Callable[[str], None]
 
 
 def prepare(

@@ -1,7 +1,6 @@
 """Samples: a competition's images as one table (`kit.data.schema`), labelled, looked at, grouped and split."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from kit.data.labels import find_images, from_lists
 from kit.data.schema import checked_table, fingerprint_of, labelled
 from kit.data.splits import official_split, random_split
 from kit.errors import DataError
+from kit.progress import Say
 from kit.quality.duplicates import find_duplicates, merge_groups
 from kit.quality.fixes import Fixes, apply_fixes
 from kit.quality.inspect import inspect_files
 from kit.rules import Protocol
 
-Say = Callable[[str], None]
 NO_FIXES = Fixes()
 
 

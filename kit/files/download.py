@@ -16,13 +16,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from kit.errors import FetchError, StorageError
 from kit.home import explained, make_folder, write_json
+from kit.progress import Say
 
 CHUNK_BYTES = 1 << 20
 ATTEMPTS = 6  # in a row without a byte of progress
@@ -33,8 +34,6 @@ SAY_SECONDS = 15.0  # between two lines of progress
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # a server's troubles that may be over soon
 _BREAKS = (TimeoutError, ConnectionError, urllib.error.URLError, http.client.HTTPException)
-
-Say = Callable[[str], None]
 
 
 def download(

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from kit.competition import Competition
@@ -12,11 +11,10 @@ from kit.errors import FetchError
 from kit.files.archives import unpack
 from kit.files.download import download, fault_of
 from kit.home import family, filling, fingerprint, make_folder, write_json
+from kit.progress import Say
 from kit.rules import SourceFile, SourceSet
 
 MARKER = ".fetched.json"
-
-Say = Callable[[str], None]
 
 
 def fetch(competition: Competition, *, source: str | None = None, mirror: str | None = None, say: Say = print) -> Path:

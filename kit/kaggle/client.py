@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import FetchError
 from kit.home import explained, make_folder
+from kit.progress import Say
 
 if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
 
 ATTEMPTS = 4  # of one call, where Kaggle asks for a pause or the connection breaks
 MOST_PAGES, FILES_A_PAGE = 5, 200  # of the list of files that an archive is compared with
-
-Say = Callable[[str], None]
 
 
 def credentials_place() -> str | None:

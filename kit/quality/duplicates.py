@@ -6,7 +6,7 @@ to find a photograph that was cut otherwise, or two pictures of one scene. Of im
 look alike: there only equal pixels count. Plain images have nothing to compare.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from kit.errors import DataError
 from kit.home import sha256_of_file
+from kit.progress import Say
 from kit.quality.hashes import PLAIN, Hashes, hash_image, near_pairs
 from kit.quality.resemblance import compare_pairs, pixel_digest
 from kit.store.decode import read_image
-
-Say = Callable[[str], None]
 
 MIN_SIDE = 64  # pixels of the shorter side
 MAX_DISTANCE = 6  # bits of 64: 99 % of copies that were resized, encoded again and brightened; unrelated: 25 to 39

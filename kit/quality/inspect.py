@@ -8,7 +8,7 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
@@ -20,11 +20,10 @@ import pandas as pd
 
 from kit.errors import DataError
 from kit.home import writing
+from kit.progress import Say
 from kit.quality.hashes import hash_image
 from kit.store.decode import MAX_PIXELS, PILLOW_FORMATS, Image, decode_image, reduced
 from kit.store.headers import JPEG, PNG, kind_of
-
-Say = Callable[[str], None]
 
 # Column -> dtype of the table of facts: one row per file.
 FACT_DTYPES = {

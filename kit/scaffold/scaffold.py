@@ -1,14 +1,11 @@
 """Scaffold: the folder of a new competition, written once and then its owner's to edit."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from kit.errors import CompetitionError
 from kit.home import filling, write_text
-
-_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 RECIPE = """\
 num_folds = 5
@@ -53,20 +50,6 @@ metric = "accuracy"
 split = "none"
 num_folds = 5
 """
-
-
-def checked_slug(name: str) -> str:
-    """Return `name` if a competition's folder can be called so.
-
-    Raises:
-        CompetitionError: it has other characters than small letters, digits, - and _.
-    """
-    if not _SLUG.fullmatch(name):
-        raise CompetitionError(
-            f"{name[:80]!r} cannot name a competition: up to 64 small letters, digits, - and _ are expected, the first "
-            "one a letter or a digit. Example: bears."
-        )
-    return name
 
 
 def write_competition(

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kit.errors import ConfigError
 from kit.home import sha256_of_file, writing
+from kit.progress import Say
 from kit.scrape.addresses import AllowedHosts, RefusedError, normalised, place_of, redirected
 from kit.scrape.host_queue import HostQueue
 from kit.scrape.manifest import Journal, ManifestRow
@@ -22,8 +23,6 @@ from kit.scrape.web import Answer, FailedError, Web
 
 FAILURES_TO_GIVE_UP = 5  # connections in a row that a host did not take
 PROGRESS_SECONDS = 5.0
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

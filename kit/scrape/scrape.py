@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.competition import competition_folders, read_competition
+from kit.competition import checked_slug, competition_folders, read_competition
 from kit.home import family, write_text
-from kit.scaffold.scaffold import checked_slug, write_competition
+from kit.progress import Say
+from kit.scaffold.scaffold import write_competition
 from kit.scrape.addresses import AllowedHosts, RefusedError, normalised, read_allowed_hosts
-from kit.scrape.collector import Collector, Limits, Say
+from kit.scrape.collector import Collector, Limits
 from kit.scrape.manifest import (
     ManifestRow,
     conflicts_in,

@@ -17,7 +17,7 @@ import shutil
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
@@ -28,6 +28,7 @@ import numpy as np
 
 from kit.errors import DataError, StorageError
 from kit.home import family, fingerprint
+from kit.progress import Say
 from kit.store.decode import Image, central_square, printable, read_image, reduced
 from kit.store.room import full_disk_explained, spread, storage_that_fits
 from kit.store.store import JPEG_QUALITY, Layout, Pack, StoreSettings, open_pack
@@ -41,7 +42,6 @@ __all__ = ["Pack", "pack_files", "pack_images"]
 GROUP = 4  # images a thread takes at once: fewer hand-overs for small ones
 SECONDS_BETWEEN_LINES = 60
 
-Say = Callable[[str], None]
 Row = tuple[Image, tuple[int, int]] | str  # what is stored with (height, width), or why there is nothing
 
 

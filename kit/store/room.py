@@ -2,7 +2,7 @@
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,13 +10,12 @@ import numpy as np
 
 from kit.errors import StorageError
 from kit.home import explained_message, family
+from kit.progress import Say
 from kit.store.decode import image_size
 from kit.store.store import JPEG_QUALITY, StoreSettings
 
 JPEG_SHARE = 0.2  # of the raw bytes; photographs have 0.12 to 0.25
 FREE_SHARE = 0.9  # of the free disk may be filled: checkpoints need some, too
-
-Say = Callable[[str], None]
 
 
 def spread(num_rows: int, *, most: int = 128) -> list[int]:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.home import make_folder, write_json, writing
+from kit.progress import Say
 from kit.store.decode import Image
 from kit.store.store import StoreSettings, checksum, checksum_of_rows, write_index
 
 CHUNK_BYTES, CHUNK_ROWS = 16 * 2**20, 1024  # a chunk ends with the row that reaches either: what a crash can cost
 
-Say = Callable[[str], None]
 Keys = NDArray[np.uint64]  # (N, 2): a 128-bit hash of each row's content key
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 from kit.config import Recipe
 from kit.data.folds import held_out_rows, training_rows
 from kit.home import sha256_of_file, write_json
+from kit.progress import Say
 from kit.rules import FoldRule
 from kit.store.pack import Pack
 
-Say = Callable[[str], None]
 FULL = "full"
 
 
