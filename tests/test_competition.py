@@ -142,7 +142,7 @@ def test_broken_toml_names_file_and_line(tmp_path):
 def test_a_folder_name_that_is_no_slug_is_refused(tmp_path, name):
     folder = make_toy_competition(tmp_path)
     renamed = folder.rename(folder.with_name(name))
-    with pytest.raises(CompetitionError, match=r"small letters, digits, - and _, got "):
+    with pytest.raises(CompetitionError, match=r"cannot name a competition: up to 64 small letters, digits, - and _"):
         read_competition(renamed)
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from kit.competition import checked_slug
 from kit.errors import CompetitionError
 from kit.home import filling, write_text
 
