@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 from kit.config import Recipe, Strict, checked, read_recipe, read_toml
 from kit.errors import CompetitionError, did_you_mean
+from kit.home import fingerprint
 from kit.metrics import METRICS
 from kit.rules import FoldRule, LabelRule, Protocol, SourceSet, SplitRule, SubmissionRule
 
 ADAPTER_FUNCTIONS = ("materialise", "label_of", "train_samples", "test_samples", "submission_rows")
+JOINED = " + "  # between the labels of one image, where it has several
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -109,6 +111,12 @@ class Competition(Strict):
         spec.loader.exec_module(module)
         return module
 
+    @property
+    def adapter_fingerprint(self) -> str:
+        """SHA-256 of `adapter.py`, or an empty string where there is none."""
+        path = self.folder / "adapter.py"
+        return fingerprint(path.read_bytes()) if path.is_file() else ""
+
     def adapter_function(self, name: str) -> Callable[..., Any] | None:
         """Return a function of the adapter, or None where the adapter does not define it."""
         assert name in ADAPTER_FUNCTIONS
@@ -183,6 +191,17 @@ def read_competition(folder: Path) -> Competition:
     return found
 
 
+def metrics_of_several() -> list[str]:
+    """Return the names of the metrics that can score images with any number of labels."""
+    return [name for name, metric in METRICS.items() if metric.takes != "classes" and name != "log_loss"]
+
+
+def value_columns(competition: Competition) -> list[str]:
+    """Return the columns of a submission that hold values: one per class, or a single one."""
+    rule = competition.submission
+    return list(competition.classes) if rule.values == "probabilities" else [rule.label_column]
+
+
 def _refuse_contradictions(found: Competition, path: Path) -> None:
     def refuse(what: str) -> None:
         raise CompetitionError(f"{path}: {what}")
@@ -194,10 +213,20 @@ def _refuse_contradictions(found: Competition, path: Path) -> None:
         if metric not in METRICS:
             hint = did_you_mean(metric, list(METRICS))
             refuse(f"{key}: unknown metric {metric!r}.{hint} Known: {', '.join(METRICS)}.")
+        if found.task == "multi-label" and metric not in (fitting := metrics_of_several()):
+            refuse(
+                f"{key}: {metric!r} takes one class per image, and an image of a multi-label task may have any number. "
+                f"Fitting: {', '.join(fitting)}."
+            )
     if len(found.classes) < 2:
         refuse(f"classes: a classification needs at least 2 classes, got {list(found.classes)}.")
     if doubled := sorted({c for c in found.classes if found.classes.count(c) > 1}):
         refuse(f"classes: {doubled} stand there more than once.")
+    if found.task == "multi-label" and (joined := [name for name in found.classes if JOINED in name]):
+        refuse(
+            f"classes: {joined[:5]} hold {JOINED!r}, which parts the labels of an image that has several. Call them "
+            "otherwise, and map the labels as found to the new names with labels.rename."
+        )
     if not found.sources:
         refuse("sources: at least one source set is needed, e.g. [sources.official].")
     for name, source in found.sources.items():
@@ -207,8 +236,7 @@ def _refuse_contradictions(found: Competition, path: Path) -> None:
         refuse(f"default_protocol: {found.default_protocol!r} is not among {', '.join(found.protocols)}.")
     if found.default_source and found.default_source not in found.sources:
         refuse(f"default_source: {found.default_source!r} is not among {', '.join(found.sources)}.")
-    if found.submission.values == "probability_of" and found.submission.of_class not in found.classes:
-        refuse(f"submission.of_class: {found.submission.of_class!r} is not among the classes.")
+    _refuse_submission(found, refuse)
     for name, protocol in found.protocols.items():
         if not 0 < protocol.test_share < 1:
             refuse(f"protocols.{name}.test_share: must be between 0 and 1, got {protocol.test_share}.")
@@ -253,3 +281,21 @@ def _refuse_contradictions(found: Competition, path: Path) -> None:
         refuse("folds.by: 'column' needs labels.fold_column.")
     if found.folds.by == "time" and not (found.labels.time_column or found.labels.rule == "adapter"):
         refuse("folds.by: 'time' needs labels.time_column.")
+
+
+def _refuse_submission(found: Competition, refuse: Callable[[str], None]) -> None:
+    rule = found.submission
+    if rule.values == "probability_of" and rule.of_class not in found.classes:
+        refuse(f"submission.of_class: {rule.of_class!r} is not among the classes.")
+    if rule.values == "labels" and found.task != "multi-label":
+        refuse(f"submission.values: 'labels' is for a multi-label task, and this one is {found.task}. Give 'label'.")
+    if rule.values == "label" and found.task == "multi-label":
+        refuse(
+            "submission.values: 'label' gives each image one class, and an image of a multi-label task may have any "
+            "number. Give 'labels', 'probabilities' or 'probability_of'."
+        )
+    if rule.id_column in value_columns(found):
+        refuse(
+            f"submission.id_column: {rule.id_column!r} is also a column of values, and a file has one of that name. "
+            "Call the ids or the values otherwise, or write the rows with submission_rows in adapter.py."
+        )

@@ -182,7 +182,7 @@ def read_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and lay `overrides` ("schedule.lr=1e-3", values as in TOML) over it.
 
     Raises:
-        ConfigError: an unknown key, a wrong type, a value out of range; names file and key.
+        ConfigError: an unknown key, a wrong type, a value out of range; names file, overrides and key.
     """
     return recipe_from_dict({"name": path.stem, **read_toml(path)}, overrides=overrides, where=str(path))
 
@@ -192,8 +192,13 @@ def recipe_from_dict(data: Mapping[str, Any], *, overrides: Sequence[str] = (), 
     merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()}
     for override in overrides:
         _lay_over(merged, override)
-    recipe: Recipe = checked(Recipe, merged, where=where)
+    # The fault may be in the file or in what was laid over it: both are named.
+    recipe: Recipe = checked(Recipe, merged, where=" ".join([where, *_as_options(overrides)]))
     return recipe
+
+
+def _as_options(overrides: Sequence[str]) -> list[str]:
+    return [f"{'and' if number else 'with'} --set {override}" for number, override in enumerate(overrides)]
 
 
 def _lay_over(data: dict[str, Any], override: str) -> None:

@@ -101,6 +101,14 @@ def roc_auc(truth: Truth, probabilities: Probabilities) -> float:
     return float(np.mean(areas))
 
 
+def undefined_classes(metric: str, truth: Truth, num_classes: int) -> list[int]:
+    """Return the classes without a member, or with members only, where `metric` is then not defined: roc_auc."""
+    if metric != "roc_auc":
+        return []
+    members = (targets_of(truth, num_classes) > 0.5).sum(axis=0)
+    return [column for column in range(num_classes) if members[column] in (0, len(truth))]
+
+
 def mean_f1(truth: Truth, probabilities: Probabilities) -> float:
     """Return the mean over the images of F1 between the true labels and those with a probability of at least 1/2.
 

@@ -15,8 +15,10 @@ from kit.data.augment import check_augmentation
 from kit.data.folds import apply_frozen, assign_folds, compare_tables, fold_fingerprint, read_folds, write_folds
 from kit.data.prepare import is_complete, prepare
 from kit.data.samples import Samples
+from kit.data.schema import labelled, truth_of
 from kit.errors import DataError
 from kit.home import family, fingerprint
+from kit.judge.judgement import refuse_undefined
 from kit.kaggle.submission import check_sample
 from kit.progress import Say
 from kit.protocol import Conditions
@@ -83,6 +85,7 @@ class RunPlan:
             split_is_official=self.protocol.split == "official",
             classes=self.competition.classes,
             fixes=self.samples.fixes,
+            rule=self.competition.folds,
         )
         return tuple(found)
 
@@ -131,6 +134,11 @@ def plan_run(
     train = samples.train
     if folds_from is not None:
         train = apply_frozen(train, read_folds(folds_from))
+        if (competition.folds.by == "time") != bool((train["fold"] == -1).any()):
+            raise DataError(
+                f"{folds_from} and {slug} do not fit: folds by time begin with images that are never held out (fold "
+                f"-1), other folds have none, and {slug} has folds.by = {competition.folds.by!r}."
+            )
         chosen = replace(chosen, num_folds=int(train["fold"].max()) + 1)
     elif chosen.num_folds:
         train = assign_folds(train, num_folds=chosen.num_folds, seed=chosen.seed, rule=competition.folds)
@@ -141,9 +149,7 @@ def plan_run(
             f"The protocol {protocol_id} of {slug} has no test images, so without folds nothing could be predicted. "
             "Give --folds 5."
         )
-    sample = competition.protocol(protocol_id).sample or competition.submission.sample
-    if sample and competition.protocol(protocol_id).split == "official" and not samples.test.empty:
-        check_sample(competition, samples.test["image_id"].tolist(), data=samples.folder, sample=sample)
+    _refuse_what_would_fail_later(competition, protocol_id, samples, train if chosen.num_folds else None)
     key = fingerprint(
         str(TRAINING_VERSION),
         json.dumps({**chosen.as_dict(), "name": ""}, sort_keys=True),
@@ -153,7 +159,9 @@ def plan_run(
         repr(competition.protocol(protocol_id)),
         repr(competition.submission),
         repr(competition.folds),
+        repr(competition.classes),
         competition.task,
+        str(is_complete(competition, samples, source=source)),
         fold_fingerprint(train) if chosen.num_folds else "",
         weights.fingerprint if weights else "none",
     )
@@ -169,6 +177,26 @@ def plan_run(
         complete=is_complete(competition, samples, source=source),
         despite_findings=despite_findings,
     )
+
+
+def _refuse_what_would_fail_later(
+    competition: Competition, protocol_id: str, samples: Samples, folded: pd.DataFrame | None
+) -> None:
+    """Refuse what could not be trained on, scored or handed in, before hours are spent on it."""
+    protocol = competition.protocol(protocol_id)
+    if (imageless := samples.table["path"] == "").any():
+        raise DataError(
+            f"{int(imageless.sum())} rows of {competition.slug} have no image, first "
+            f"{samples.table.loc[imageless, 'image_id'].head(5).tolist()}. Networks are trained on images: leave these "
+            "rows out in the adapter."
+        )
+    scored = [] if folded is None else [folded[folded["fold"] >= 0]]
+    scored += [samples.test] if not samples.test.empty and labelled(samples.test).all() else []
+    for table in scored:
+        refuse_undefined(protocol.metric, truth_of(table, competition.classes), competition.classes)
+    sample = protocol.sample or competition.submission.sample
+    if sample and protocol.split == "official" and not samples.test.empty:
+        check_sample(competition, samples.test["image_id"].tolist(), data=samples.folder, sample=sample)
 
 
 def _notice_changes(path: Path, folded: pd.DataFrame, *, say: Say) -> None:
@@ -196,6 +224,8 @@ def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_grou
     """Return the typed conditions of one kind of a plan's predictions."""
     protocol, schedule = plan.protocol, plan.recipe.schedule
     listed = f"{protocol.num_test:,}" if protocol.num_test else "an unknown number"
+    fixes = plan.samples.fixes
+    fixed = f" ({len(fixes.dropped) + len(fixes.relabelled)} images fixed)" if fixes.fingerprint else ""
     part = "" if plan.complete else f" ({plan.source}: {num_images:,} of {listed})"
     pool_part = "" if plan.complete else f" ({plan.source}: {len(plan.samples.train):,} images)"
     tested, trained, selection, inference = (
@@ -215,6 +245,9 @@ def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_grou
             )
     elif kind == "fold-ensemble":
         inference = "ensemble"
+    trained += fixed
+    if protocol.split != "official" or kind == "out-of-fold":
+        tested += fixed
     return Conditions(
         test_images=tested,
         num_test=num_images,

@@ -30,7 +30,8 @@ def train_models(plan: RunPlan, *, say: Say = print, progress: bool = False) -> 
     found = [find_model(folder, name) for name in plan.models]
     if all(found):
         return [model for model in found if model is not None]
-    gate(plan.findings, override=plan.despite_findings)
+    gate(plan.findings, slug=plan.competition.slug, override=plan.despite_findings)
+    write_json(plan.folder / "quality.json", summary(plan.findings, override=plan.despite_findings))
     write_json(plan.folder / "recipe.json", plan.recipe.as_dict())
     if plan.recipe.num_folds:
         write_folds(plan.folder / "folds.csv", plan.train)
@@ -144,8 +145,18 @@ def write_submission_of(plan: RunPlan, predictions: dict[str, Predictions], *, s
         sample=plan.protocol.sample,
         clip=clip,
     )
-    write_json(plan.folder / "submission.json", {"rows": len(table), "clip": clip})
+    about = {"rows": len(table), "clip": clip, "adapter": plan.competition.adapter_fingerprint}
+    write_json(plan.folder / "submission.json", about)
     return write_submission(path, table)
+
+
+def _is_submitted(plan: RunPlan) -> bool:
+    """The submission is there, as the adapter of now makes it."""
+    about = plan.folder / "submission.json"
+    if not about.is_file() or not (plan.folder / "submission.csv").is_file():
+        return False
+    made_by = json.loads(about.read_text(encoding="utf-8")).get("adapter")
+    return bool(made_by == plan.competition.adapter_fingerprint)
 
 
 def _clip_of(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say) -> float:
@@ -223,7 +234,7 @@ def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str
         versions=versions(),
         commit=commit(),
         submission=json.loads(handed_in.read_text(encoding="utf-8")) if handed_in.is_file() else {},
-        quality=summary(plan.findings, override=plan.despite_findings),
+        quality=json.loads((plan.folder / "quality.json").read_text(encoding="utf-8")),
     )
 
 
@@ -243,7 +254,7 @@ def run(slug: str, *, say: Say = print, progress: bool = False, **settings: obje
 def finish(plan: RunPlan, *, say: Say = print, progress: bool = False) -> RunRecord:
     """Train, predict, judge, write submission and record of a plan, as far as that is not done."""
     path = plan.folder / "record.json"
-    submitted = not plan.submits or (plan.folder / "submission.csv").is_file()
+    submitted = not plan.submits or _is_submitted(plan)
     if path.is_file() and submitted and all(find_model(plan.folder / "models", name) for name in plan.models):
         say(f"{plan.run_id} is done already: every stage is re-used")
         return read_record(path)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from kit.cli.scrape import COMMANDS
 from kit.competition import package_folder, read_competition
 from kit.data.labels import find_images, from_folder
-from kit.errors import CompetitionError
+from kit.errors import CompetitionError, DataError
 from kit.files.fetch import fetch
 from kit.scaffold.scaffold import write_competition
 from kit.scrape.scrape import collect, competition_of, near_duplicates_of
@@ -30,10 +30,10 @@ def scrape(tmp_path, monkeypatch, site):
     app.callback()(lambda: None)
     app.command("scrape")(COMMANDS[0])
 
-    def call(name: str, lists: dict[str, list[str]], *options: str, catch: bool = False):
+    def call(name: str, lists: dict[str, list[str]], *options: str, allow: str = "", catch: bool = False):
         files = {f"lists/{label}.txt": "\n".join(map(site.url, paths)).encode() for label, paths in lists.items()}
         write_files(tmp_path, files)
-        fixed = ["--urls", "lists", "--allow-host", site.host, "--pause", "0", "--per-host", "4"]
+        fixed = ["--urls", "lists", "--allow-host", allow or site.host, "--pause", "0", "--per-host", "4"]
         return CliRunner().invoke(app, ["scrape", name, *fixed, *options], catch_exceptions=catch)
 
     return call
@@ -98,9 +98,40 @@ def test_one_class_is_collected_but_makes_no_competition_yet(scrape, site, tmp_p
     assert not (tmp_path / "competitions").exists()
 
 
-def test_a_collection_for_a_competition_with_data_of_its_own_says_that_it_is_not_used(scrape, site):
+def test_a_competition_with_images_of_its_own_is_refused_before_anything_is_fetched(scrape, site, own_home):
     site.answers["/0"] = http(coloured_png("red", 0))
-    assert "does not use these images" in scrape("digits", {"0": ["/0"]}).stderr
+    result = scrape("digits", {"0": ["/0"]}, catch=True)
+    assert isinstance(result.exception, CompetitionError)
+    assert "would not use what is collected under its name" in str(result.exception)
+    assert "Take another name" in str(result.exception)
+    assert not site.asked and not own_home.exists()
+
+
+def test_a_class_of_which_no_image_was_kept_is_named(scrape, site):
+    site.answers["/0"] = http(coloured_png("red", 0))
+    result = scrape("bears", {"black": ["/0"], "teddy": ["/1"]})
+    assert result.exit_code == 0
+    assert ["teddy", "0"] in [line.split() for line in result.stdout.splitlines()]
+    assert "NO IMAGE was kept of teddy" in result.stderr
+
+
+def test_a_scrape_that_kept_no_image_names_the_commonest_reason(scrape, site):
+    site.answers["/page"] = http(b"<!doctype html><p>Log in, please")
+    result = scrape("bears", {"black": ["/0", "/1", "/page"]}, catch=True)
+    assert isinstance(result.exception, DataError)
+    for words in ("No image was kept of 3 addresses", "2 times: HTTP 404", site.url("/0"), "--retry-failed"):
+        assert words in str(result.exception)
+
+
+def test_where_no_host_was_public_the_way_out_is_named_and_works(scrape, site, tmp_path):
+    site.answers["/0"] = http(coloured_png("red", 0))
+    result = scrape("bears", {"black": ["/0"]}, allow="192.0.2.1", catch=True)
+    assert isinstance(result.exception, DataError)
+    assert "host is not public (127.0.0.1)" in str(result.exception)
+    assert "--allow-host 127.0.0.1." in str(result.exception)
+    assert ["black", "1"] in [
+        line.split() for line in scrape("bears", {"black": ["/0"]}, allow="127.0.0.1").stdout.splitlines()
+    ]
 
 
 def test_near_duplicates_are_listed_and_across_classes_marked(scrape, site, own_home):

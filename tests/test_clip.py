@@ -1,5 +1,7 @@
 """Clipping: the one that is best on images that the networks never saw."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,3 +53,23 @@ def test_the_chosen_clip_is_no_worse_than_none():
     found = best_clip(out_of_fold(random.tolist()), metric="log_loss")
     kept = clipped(np.stack([random, 1 - random], axis=1), found)[:, 0]
     assert -np.log(kept).mean() <= -np.log(random).mean() + 1e-9
+
+
+def test_with_several_labels_the_clip_does_not_depend_on_the_number_of_classes():
+    for num_classes in (2, 3, 50):
+        sure = np.zeros((1, num_classes))
+        sure[0, :2] = 1.0, 0.5
+        found = clipped(sure, 0.1, several=True)[0]
+        assert found.tolist() == pytest.approx([0.9, 0.5, *[0.1] * (num_classes - 2)])
+
+
+def test_the_best_clip_of_several_labels_mixes_each_with_one_half():
+    # Mixed with 1/3, as one label of three, 0.55 would fall below 1/2 and a wrong answer would be taken back.
+    several = replace(
+        out_of_fold([1.0]),
+        classes=("cat", "dog", "cow"),
+        probabilities=np.array([[1.0, 0.55, 0.1]]),
+        targets=np.array([[1.0, 0, 0]]),
+    )
+    assert best_clip(several, metric="mean_f1") > 0
+    assert best_clip(several, metric="mean_f1", several=True) == 0.0

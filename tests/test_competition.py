@@ -34,6 +34,11 @@ def test_the_metric_is_the_one_that_the_file_names(toy_competition):
 
 
 TABLE = "[official_split]"
+SEVERAL = [
+    ('metric = "accuracy"\ndef', 'task = "multi-label"\nmetric = "mean_f1"\ndef'),
+    *[('metric = "accuracy"', 'metric = "mean_f1"')] * 2,
+    ('metric = "log_loss"', 'metric = "roc_auc"'),
+]
 FAULTS = {
     "missing key": ([('licence = "CC0"\n', "")], ["'licence' is missing"]),
     "unknown key": ([('title = "Pl', 'titel = "x"\ntitle = "Pl')], ["'titel'", "Did you mean 'title'?", "homepage"]),
@@ -107,6 +112,33 @@ FAULTS = {
         [('values = "label"', 'values = "probability_of"\nof_class = "pink"')],
         ["submission.of_class", "'pink'", "not among the classes"],
     ),
+    "one class per image scored where it may have several": (
+        [('metric = "accuracy"', 'task = "multi-label"\nmetric = "accuracy"')],
+        ["metric: 'accuracy' takes one class", "Fitting: roc_auc, mean_f1, exact_match"],
+    ),
+    "the same by a protocol": (
+        [
+            ('metric = "accuracy"\ndef', 'task = "multi-label"\nmetric = "mean_f1"\ndef'),
+            *[('metric = "accuracy"', 'metric = "mean_f1"')] * 2,
+        ],
+        ["protocols.random.metric: 'log_loss' takes one class"],
+    ),
+    "the joining sign in a class of several": (
+        [*SEVERAL, ('"red", ', '"red + grey", ')],
+        ["classes: ['red + grey'] hold ' + '", "labels.rename"],
+    ),
+    "one label handed in where there are several": (
+        SEVERAL,
+        ["submission.values: 'label' gives each", "Give 'labels'"],
+    ),
+    "several labels handed in where there is one": (
+        [('values = "label"', 'values = "labels"')],
+        ["submission.values: 'labels' is for a multi-label task, and this one is single-label"],
+    ),
+    "a class called as the column of ids": (
+        [('id_column = "image_id"\nvalues = "label"', 'id_column = "red"\nvalues = "probabilities"')],
+        ["submission.id_column: 'red' is also a column of values"],
+    ),
     "slug": ([('metric = "acc', 'slug = "toy"\nmetric = "acc')], ["remove the key 'slug'", "folder's name"]),
     "folder": ([('metric = "acc', 'folder = "toy"\nmetric = "acc')], ["remove the key 'folder'"]),
 }
@@ -121,6 +153,14 @@ def test_a_fault_names_file_key_and_what_is_allowed(tmp_path, replace, fragments
     assert message.startswith(str(folder / "competition.toml"))
     for fragment in fragments:
         assert fragment in message
+
+
+def test_several_labels_are_scored_and_handed_in_by_what_fits_them(tmp_path):
+    for k, values in enumerate(("labels", "probabilities")):
+        fitting = [*SEVERAL, ('values = "label"', f'values = "{values}"')]
+        assert read_competition(make_toy_competition(tmp_path / str(k), replace=fitting)).task == "multi-label"
+    joined = make_toy_competition(tmp_path / "one", replace=[('"red", ', '"red + grey", ')])
+    assert read_competition(joined).classes[0] == "red + grey"  # an image has one class: nothing is joined
 
 
 def test_a_competition_without_any_source_is_refused(tmp_path):

@@ -86,6 +86,13 @@ def test_a_mistake_names_file_key_and_what_is_allowed(tmp_path, text, fragments)
         assert fragment in message
 
 
+def test_a_mistake_in_what_was_set_is_not_blamed_on_the_file_alone(tmp_path):
+    path = write(tmp_path, "[schedule]\nepochs = 3")
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(path, overrides=["schedule.epochs=x", "seed=2"])
+    assert str(caught.value).startswith(f"{path} with --set schedule.epochs=x and --set seed=2: 'schedule.epochs': ")
+
+
 def test_several_mistakes_are_told_at_once(tmp_path):
     with pytest.raises(ConfigError, match=r"'model\.nam'.*'sed'"):
         read_recipe(write(tmp_path, "sed = 1\n[model]\nnam = 'x'"))
@@ -148,5 +155,7 @@ def test_a_wrong_set_says_what_is_known_there(override, fragments):
 
 
 def test_a_set_below_a_key_that_the_file_gives_no_table_is_refused():
-    with pytest.raises(ConfigError, match=r"the recipe: 'model': Input should be a dictionary .* got 5"):
+    with pytest.raises(
+        ConfigError, match=r"the recipe with --set model.name=resnet18: 'model': Input should be a dictionary .* got 5"
+    ):
         recipe_from_dict({"model": 5}, overrides=["model.name=resnet18"])

@@ -180,7 +180,35 @@ def test_a_file_without_an_address_says_where_a_mirror_keeps_it(tmp_path, with_m
         fetch_quietly(question(tmp_path, SourceFile(path="far/a.bin")), mirror=mirror and str(mirror))
     for fragment in ("toy needs the file a.bin", "no public address", "as far/a.bin", "--mirror DIR", "KIT_MIRROR"):
         assert fragment in str(caught.value)
-    assert (f"not in the mirror {mirror}" in str(caught.value)) is with_mirror
+    looked = f"The mirror {mirror} does not have it: looked for far/a.bin, toy/a.bin, a.bin."
+    assert (looked in str(caught.value)) is with_mirror
+    assert "other sources" not in str(caught.value)
+
+
+def test_what_cannot_be_had_names_the_places_of_the_mirror_and_the_other_sources(tmp_path):
+    mirror = write_files(tmp_path / "mirror", {"small.bin": CONTENT})
+    file = SourceFile(path="toy/train.zip", url="http://127.0.0.1:9/train.zip")
+    small = SourceSet(files=(SourceFile(path="far/small.bin"),), complete=False)
+    own = SourceSet(folder="images")
+    first = {
+        "public": SourceSet(files=(file,)),
+        "kaggle": SourceSet(kaggle="leaf-classification", files=(SourceFile(path="test.zip"),)),
+    }
+    expected = {
+        "public": ["looked for toy/train.zip, train.zip.", "kaggle (Kaggle account), "],
+        "kaggle": [
+            "looked for toy/leaf-classification.zip, leaf-classification.zip, and it lacks test.zip.",
+            "public (download), ",
+        ],
+    }
+    asked = competition(tmp_path, sources={**first, "small": small, "own": own})
+    for source, fragments in expected.items():
+        with pytest.raises(FetchError) as caught:
+            fetch_quietly(asked, source=source, mirror=str(mirror))
+        for fragment in (f"The mirror {mirror} does not have it: ", *fragments):
+            assert fragment in str(caught.value)
+        ways = "small (all of it is in this mirror; not all images), own (kit scrape); choose with --source."
+        assert ways in str(caught.value)
 
 
 def zip_bytes(files: dict[str, bytes]) -> bytes:

@@ -53,6 +53,36 @@ def test_relabel_may_give_several_classes_only_where_an_image_may_have_several(t
         read_fixes(path, classes=CLASSES)
 
 
+def test_an_image_that_may_have_several_classes_may_be_given_none(tmp_path: Path):
+    path = written(tmp_path, "b,relabel,,,,an empty field")
+    table = TABLE.assign(target_cat=[1.0, 0.0, 1.0], target_dog=[0.0, 1.0, 0.0])
+    fixed = apply_fixes(table, read_fixes(path, classes=CLASSES, several=True))
+    assert fixed.loc[1, ["label", "target_cat", "target_dog"]].tolist() == ["", 0.0, 0.0]
+    assert fixed.drop(index=1).equals(table.drop(index=1))
+
+
+def test_a_class_whose_name_holds_a_plus_is_one_class():
+    soft = TABLE.assign(**{"target_cat": [1.0, 0.0, 1.0], "target_dog": [0.0, 1.0, 0.0], "target_cat + dog": 0.0})
+    fixed = apply_fixes(soft, Fixes(rows=(Fix(image_id="b", action="relabel", label="cat + dog", why="one animal"),)))
+    assert fixed.iloc[1, 1:].tolist() == ["cat + dog", 0.0, 0.0, 1.0]
+
+
+def test_fixes_of_images_that_another_protocol_has_are_passed_over():
+    gone = Fix(image_id="test/1", action="drop", why="a drawing")
+    assert apply_fixes(TABLE, Fixes(rows=(DROP, gone)), elsewhere={"test/1"})["image_id"].tolist() == ["b", "c"]
+    with pytest.raises(DataError, match=r"1 of 2 fixes name an image that is not in the data, first \['test/1'\]"):
+        apply_fixes(TABLE, Fixes(rows=(DROP, gone)), elsewhere={"test/2"})
+    kept = Fix(image_id="test/1", action="keep", why="fine")
+    assert apply_fixes(TABLE, Fixes(rows=(kept,))).equals(TABLE)
+
+
+def test_without_fixes_the_table_comes_back_the_same_and_is_another_one():
+    fixed = apply_fixes(TABLE, Fixes())
+    assert fixed.equals(TABLE)
+    fixed["label"] = "dog"
+    assert TABLE["label"].tolist() == ["cat", "dog", "cat"]
+
+
 def test_only_what_changes_the_data_is_in_the_fingerprint_and_order_is_not():
     keep = Fix(image_id="c", action="keep", why="fine")
     other = Fix(image_id="b", action="drop", why="a drawing")

@@ -1,13 +1,18 @@
 """Labels: the same table whichever way the labels are written down, and an explanation where they are not."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from toys import competition, write_files
 
 from kit.competition import load_competition
 from kit.data.labelling import label_images
 from kit.data.labels import (
+    IMAGE_SUFFIXES,
+    files_below,
     find_images,
     from_csv,
     from_folder,
@@ -16,6 +21,7 @@ from kit.data.labels import (
     from_name_patterns,
     from_name_re,
     image_id_of,
+    without_image_suffix,
 )
 from kit.data.samples import build_samples
 from kit.errors import DataError
@@ -48,6 +54,81 @@ def test_no_image_at_all_names_pattern_folder_and_suffixes(tmp_path):
         find_images(tmp_path, "train/*.jpg")
     for fragment in ("'train/*.jpg'", str(tmp_path), ".jpeg"):
         assert fragment in str(caught.value)
+
+
+TREE = ["a.png", "A.png", "b/a.png", "b/c/a.jpg", "b/c/x.b/1.png", ".h/a.png", "b/[x]/2.png", "n.txt", "b/c/.i.png"]
+
+
+@given(parts=st.lists(st.sampled_from(["**", "*", "b", "c", "?", "[bc]", "*.b", ".", "[[]x]", "B"]), max_size=4))
+@pytest.mark.parametrize("last", ["*", "*.png", "a.*", "[aA].png", "**", "?.jpg"])
+def test_a_pattern_matches_what_pathlib_matches(tmp_path_factory, parts, last):
+    folder = write_files(tmp_path_factory.mktemp("tree"), dict.fromkeys(TREE, b""))
+    pattern = "/".join([*parts, last])
+    wanted = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.glob(pattern)
+        if path.is_file() and path.suffix in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+    try:
+        found = find_images(folder, pattern)
+    except DataError:
+        found = []
+    assert found == wanted
+
+
+@pytest.mark.parametrize("pattern", ["/", "/*.png", "*/", "../*", "..", ""])
+def test_a_pattern_that_leads_out_of_the_folder_or_to_no_file_finds_nothing(tmp_path, pattern):
+    write_files(tmp_path, {"a.png": b"", "in/b.png": b""})
+    with pytest.raises(DataError, match="No image file matches"):
+        find_images(tmp_path / "in", pattern)
+
+
+def test_links_to_folders_are_followed_and_a_circle_of_them_ends(tmp_path):
+    store = write_files(tmp_path / "store", {"1.png": b"", "deep/2.png": b""})
+    data = write_files(tmp_path / "data", {"blue/3.png": b""})
+    (data / "red").symlink_to(store)
+    (data / "4.png").symlink_to(store / "1.png")
+    (data / "gone.png").symlink_to(store / "gone.png")
+    (data / "self.png").symlink_to(data / "self.png")
+    for place, target in ((data / "blue" / "up", data), (store / "deep" / "round", store), (data / "here", data)):
+        place.symlink_to(target)
+    assert find_images(data) == ["4.png", "blue/3.png", "red/1.png", "red/deep/2.png"]
+    assert find_images(data, "*/*") == ["blue/3.png", "red/1.png"]
+    listed = files_below(data)
+    assert [path for path, _ in listed] == ["4.png", "blue/3.png", "red/1.png", "red/deep/2.png"]
+    (store / "1.png").write_bytes(b"12345")
+    assert [entry.stat().st_size for path, entry in files_below(data)] == [5, 0, 5, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"a\nb.png", r"a\\nb\.png"),
+        (b"a\x1b[2J.png", r"a\\x1b\[2J\.png"),
+        (b"a\\b.png", r"a\\b\.png"),
+        (b"gr\xfcn.png", r"gr\\udcfcn\.png"),
+        ("a\u2028b.png".encode(), r"a\\u2028b\.png"),
+    ],
+)
+def test_a_name_that_tables_would_misread_is_refused_and_shown_escaped(tmp_path, name, shown):
+    folder = write_files(tmp_path / "data", {"red/ok.png": b"", "red/grün é\u00a0.png": b""})
+    assert len(find_images(folder)) == 2
+    (tmp_path / "data" / "red" / os.fsdecode(name)).write_bytes(b"")
+    with pytest.raises(DataError, match=rf"data has 1 image names with a control .* first red/{shown}\. Tables"):
+        find_images(folder)
+    with pytest.raises(DataError, match="The table of labels has 1 image names"):
+        from_folder(["red/ok.png", f"red/{os.fsdecode(name)}"])
+
+
+def test_only_the_suffix_of_an_image_is_cut():
+    assert [without_image_suffix(name) for name in ("img_1.2", "a.b.PNG", "a.jpg.png", "a", ".png")] == [
+        "img_1.2",
+        "a.b",
+        "a.jpg",
+        "a",
+        ".png",
+    ]
+    assert image_id_of(".") == "."
 
 
 def test_an_image_id_is_the_path_without_its_suffix():
@@ -106,6 +187,13 @@ def test_a_csv_name_gets_its_folder_and_suffix(tmp_path):
     assert rows(table) == [("train/08", "train/08.jpg", "NA"), ("train/7", "train/7.jpg", "red")]
 
 
+@pytest.mark.parametrize("end", [",", ",,"])
+def test_the_rows_of_a_csv_may_end_in_a_comma(tmp_path, end):
+    text = f"name,colour\n007,red{end}\n8,blue{end}\n"
+    found = from_csv(csv(tmp_path, text), id_column="name", label_column="colour")
+    assert rows(found) == [("007", "007", "red"), ("8", "8", "blue")]
+
+
 def test_a_csv_may_start_with_a_byte_order_mark(tmp_path):
     assert rows(from_csv(csv(tmp_path, "\ufeff" + CSV), id_column="name", label_column="colour")) == ROWS
 
@@ -119,8 +207,10 @@ def test_a_csv_may_start_with_a_byte_order_mark(tmp_path):
         ("name,colour\na,\nb,red\nc,\n", r"2 of 3 rows have no 'colour', first \['a', 'c'\]"),
         ("name,colour\n,red\nb,red\n", "1 of 2 rows have no 'name'"),
         ("name,colour\na,red\nb,red,x,y\n", "cannot be read as CSV"),
+        ("name,colour\na,red,\nb,red,y\n", "cannot be read as CSV: row 3 has more values"),
+        ("name,colour\na,red,x,\nb,red,y,\n", "cannot be read as CSV: row 2 has more values"),
     ],
-    ids=["empty", "header only", "missing column", "missing labels", "missing name", "ragged"],
+    ids=["empty", "header only", "missing column", "missing labels", "missing name", "ragged", "further", "more"],
 )
 def test_a_faulty_csv_names_file_and_fault(tmp_path, text, fault):
     with pytest.raises(DataError, match=rf"labels\.csv:? {fault}"):
@@ -193,8 +283,67 @@ def test_group_weight_time_and_given_fold_come_from_columns(tmp_path):
     ]
     with pytest.raises(DataError, match=r"row 2: 'how' is 'much', expected a number"):
         labelled(tmp_path, text.replace("0.5", "much"), rule)
-    with pytest.raises(DataError, match="1 of 2 rows have no 'who'"):
-        labelled(tmp_path, text.replace("anna", ""), rule)
+    with pytest.raises(DataError, match="1 of 2 rows have no 'day'"):
+        labelled(tmp_path, text.replace("2020-01-02", ""), rule)
+
+
+def test_an_image_without_a_group_is_its_own(tmp_path):
+    text = "name,colour,who\na,red,anna\nb,blue,\nc,blue,\n"
+    assert labelled(tmp_path, text, {"group_column": "who"}) == [
+        ("a", "red", "anna"),
+        ("b", "blue", "b"),
+        ("c", "blue", "c"),
+    ]
+    code = "{'path': ['a.png', 'b.png', 'c.png'], 'label': list('rrb'), 'group': ['g', None, float('nan')]}"
+    assert from_adapter(tmp_path, code)["group"].tolist() == ["g", "b", "c"]
+
+
+def from_adapter(folder: Path, code: str, **asked):
+    """The table of a competition whose adapter's train_samples returns the value of `code`."""
+    text = f"import pandas as pd\ndef train_samples(data_dir):\n    return {code}\n"
+    write_files(folder, {"question/adapter.py": text.encode()})
+    return label_images(competition(folder / "question", **asked), folder, LabelRule(rule="adapter"))
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("{'image': ['a.png'], 'label': ['red']}", "gave a table with the columns image, label. Expected: `path` and"),
+        ("{'path': ['a.png']}", "gave a table with the columns path"),
+        ("None", r"with the columns \(none\)"),
+        ("3", "gave a int, expected a table"),
+        ("{'path': ['a.png', 'b.png'], 'label': ['red']}", "gave a dict, expected a table"),
+        ("{'path': ['a.png', None], 'label': ['red', 'red']}", "gave 1 of 2 rows neither a path nor .* first row 2"),
+        ("{'path': ['a\\n.png'], 'label': ['red']}", r"of toy has 2 image names .* first a\\n\.png"),
+        ("{'path': ['a.png'], 'label': ['red'], 'image_id': ['a\\\\b']}", "of toy has 1 image names"),
+    ],
+)
+def test_an_adapter_that_gives_something_else_is_told_what_is_expected(tmp_path, code, fault):
+    with pytest.raises(DataError, match=fault):
+        from_adapter(tmp_path, code)
+
+
+def test_what_an_adapter_leaves_out_is_empty(tmp_path):
+    code = "pd.DataFrame({'path': ['a.png', 'b.png', None], 'label': ['red', None, 3], 'image_id': [None, 'x', 'y']})"
+    assert rows(from_adapter(tmp_path, code)) == [("a", "a.png", "red"), ("x", "b.png", ""), ("y", "", "3")]
+
+
+def test_an_adapter_may_give_a_number_per_class_instead_of_a_label(tmp_path):
+    code = "{'path': ['b.png', 'a.png'], 'target_blue': [1, 0.25], 'target_red': [0, 0.75]}"
+    table = from_adapter(tmp_path, code, task="soft-label")
+    assert table[["image_id", "label", "target_red"]].values.tolist() == [["a", "red", 0.75], ["b", "blue", 0.0]]
+    with pytest.raises(DataError, match=r"columns path, target_blue\. Expected: `path` and `label`, or `path` and a"):
+        from_adapter(tmp_path, "{'path': ['a.png'], 'target_blue': [1]}", task="soft-label")
+    with pytest.raises(DataError, match="row 2: target_red is 'much', expected a number"):
+        from_adapter(tmp_path, code.replace("0.75", "'much'"), task="soft-label")
+
+
+def test_a_label_is_parted_only_where_an_image_may_have_several(tmp_path):
+    text = "name,colour\na,red + blue\n"
+    rename = {"red": "green", "red + blue": "purple"}
+    assert labelled(tmp_path, text, {"rename": rename}) == [("a", "purple")]
+    found = labelled(tmp_path, text, {"rename": {"red": "blue", "blue": "red"}, "separator": "+"}, task="multi-label")
+    assert found == [("a", "blue + red", 1.0, 1.0)]
 
 
 def test_several_labels_are_parted_by_a_separator_and_none_at_all_is_allowed(tmp_path):

@@ -1,6 +1,7 @@
 """The look: the pictures are those that the network sees, of images spread over all classes, and names stay names."""
 
 import base64
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from kit.data.samples import Samples
 from kit.errors import ConfigError, DataError
 from kit.store.pack import Pack
 
+CHROMIUM = Path("/usr/bin/chromium")
 SIDE = 24
 HOSTILE = '<script>alert("x")</script>&\'"'
 VIEWS = Views(augment=AugmentConfig(), image_size=SIDE, crop_share=1.0, seed=3, num_epochs=4)
@@ -110,6 +112,28 @@ def test_names_of_other_people_stay_text(tmp_path):
     assert sheet.stat().st_size > 0
 
 
+@pytest.mark.browser
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_in_a_browser_the_page_is_no_wider_than_the_window(tmp_path):
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    from playwright.sync_api import sync_playwright
+
+    samples, pack = toy(["cat", "dog" * 30], 1)
+    views = replace(VIEWS, num_epochs=5, augment=AugmentConfig(transforms=({"name": "Blur", "p": 1.0},) * 4))
+    _, file = write_look(samples, pack, title="Toy", views=views, folder=tmp_path)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--headless", "--no-sandbox"])
+        page = chromium.new_page(viewport={"width": 1100, "height": 800})
+        page.goto(file.as_uri())
+        assert page.evaluate("document.querySelector('.wide').scrollWidth") <= 1100
+        widths = page.evaluate("[...document.images].map(image => image.getBoundingClientRect().width)")
+        assert len(widths) == 14 and all(80 < width < 160 for width in widths)
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390  # the table scrolls, the page does not
+        chromium.close()
+
+
 @given(num_classes=st.integers(1, 50), cap=st.integers(1, 50), per_class=st.integers(1, 3))
 def test_rows_are_spread_over_all_classes_and_no_image_comes_twice(num_classes, cap, per_class):
     names = [f"class-{k:02d}" for k in range(num_classes)]
@@ -148,6 +172,8 @@ def test_the_command_looks_at_a_competition_and_says_where_the_pictures_are(toy_
     page = Page((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
     assert len(page.pictures) == 2 * 7  # stored, evaluation, five epochs
     assert "2 of 3 classes" in page.words and "Plain colours" in page.words
+    lines = page.words.splitlines()  # the settings as a recipe has them
+    assert "image_size = 32" in lines and 'transforms = [{name = "Blur", p = 1.0}]' in lines
 
     wrong = ["--set", 'augment.transforms=[{name = "Blurr"}]']
     refused = CliRunner().invoke(app, ["toy", *wrong])

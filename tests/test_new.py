@@ -37,7 +37,8 @@ def test_it_says_what_it_found_and_what_to_do_next(here, tmp_path, capsys):
         "size      20 pixels, the median shorter side",
         "metric    accuracy",
         f"written   {Path('competitions/colours')}",
-        "next      kit prepare colours",
+        "next      kit check colours",
+        "then      kit look colours",
         "then      kit run colours",
     ]
     assert load_competition("colours").classes == ("green", "red")
@@ -46,7 +47,7 @@ def test_it_says_what_it_found_and_what_to_do_next(here, tmp_path, capsys):
 def test_a_folder_elsewhere_is_named_in_the_next_commands(here, tmp_path, capsys):
     data = write_files(tmp_path / "data", toy_images(("red", "green"), 8))
     new("colours", from_=data, to=tmp_path / "mine")
-    assert f"next      KIT_COMPETITIONS={tmp_path / 'mine'} kit prepare colours" in capsys.readouterr().out
+    assert f"next      KIT_COMPETITIONS={tmp_path / 'mine'} kit check colours" in capsys.readouterr().out
 
 
 def test_lists_of_addresses_are_to_be_scraped_next(here, tmp_path, capsys):
@@ -55,7 +56,7 @@ def test_lists_of_addresses_are_to_be_scraped_next(here, tmp_path, capsys):
     new("bears", from_=data)
     out = capsys.readouterr().out
     assert "classes   2, 2 addresses" in out
-    assert f"next      kit scrape bears --urls {data}" in out
+    assert f"next      kit scrape bears --urls {data}\nthen      kit check bears\n" in out
 
 
 def test_a_name_that_is_taken_is_refused_and_nothing_is_written(here, tmp_path):

@@ -106,6 +106,26 @@ def test_partial_data_is_announced_in_the_page():
     assert "Partial data." not in competition_page([record("one", 0.9)], None)
 
 
+def test_partial_data_whose_missing_images_nobody_counted_are_not_called_none():
+    html = competition_page([record("one", 0.9, complete=False, source="subset", data={"num_missing": 0})], None)
+    assert "<code>subset</code>, which lacks images (how many is not known). Their numbers are not" in html
+    assert "lacks 0" not in html
+
+
+def test_a_heading_says_how_many_folds_there_were():
+    of_two, of_five = (
+        make_record(
+            f"{number} folds",
+            network=NETWORK,
+            results=[replace(result(), kind="out-of-fold", protocol="five-fold")],
+            folds={"num_folds": number, "fingerprint": ""},
+        )
+        for number in (2, 5)
+    )
+    assert "<h2>five-fold: out of fold, 2 folds</h2>" in competition_page([of_two], None)
+    assert "<h2>five-fold: out of fold, 2 or 5 folds</h2>" in competition_page([of_five, of_two], None)
+
+
 def test_without_published_results_the_page_says_so():
     assert "No published results are known for <code>toy</code>." in competition_page([record("one", 0.9)], None)
 

@@ -222,14 +222,22 @@ def test_the_gate_names_every_stop_and_the_ways_out_and_opens_only_when_told():
     stop = [Finding(kind=kind, severity="stop", message=f"{kind} is bad.") for kind in ("one", "two")]
     warn = Finding(kind="three", severity="warn", message="three is odd.")
     with pytest.raises(DataError) as refused:
-        gate([warn, *stop])
+        gate([warn, *stop], slug="toy")
     for words in ("one is bad.", "two is bad.", "fixes.csv", "--despite-findings"):
         assert words in str(refused.value)
     assert "three" not in str(refused.value)
-    gate([warn])
-    gate([warn, *stop], override=True)
+    gate([warn], slug="toy")
+    gate([warn, *stop], slug="toy", override=True)
     assert summary([warn, *stop], override=True)["overridden"] is True
     assert summary([warn], override=True)["overridden"] is False
+
+
+@pytest.mark.parametrize("kind", ["unreadable", "truncated"])
+def test_the_gate_stays_shut_for_files_that_give_no_pixels(kind):
+    finding = Finding(kind=kind, severity="stop", message="a.jpg is bad.")
+    with pytest.raises(DataError, match=r"`kit check toy` .* by which such files are left out") as refused:
+        gate([finding], slug="toy", override=True)
+    assert "--despite-findings" not in str(refused.value)
 
 
 def test_a_decided_proposal_goes_before_an_undecided_one():

@@ -58,7 +58,9 @@ def cactus(test_data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIT_HOME", str(tmp_path_factory.mktemp("cactus")))
         competition = load_competition("aerial_cactus")
-        return competition, prepare(competition, mirror=str(test_data / "data"), say=lambda line: None)
+        return competition, prepare(
+            competition, source="repacked", mirror=str(test_data / "data"), say=lambda line: None
+        )
 
 
 def test_aerial_cactus_is_complete(cactus):

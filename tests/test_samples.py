@@ -62,6 +62,7 @@ def test_an_image_in_neither_folder_is_unused(data):
         build(data, official_split=rule)
     for name in ("1", "2"):
         write_files(data, {f"train/{c}/{name}.png": coloured_png(c, int(name)) for c in ("red", "blue")})
+    write_files(data, {"test/red/8.png": coloured_png("red", 8)})
     samples = build(data, official_split=SplitRule(by="folders", train="train", test="test"))
     assert sides(samples)["old/red/9"] == "unused"
     assert samples.train["image_id"].tolist() == ["train/blue/1", "train/blue/2", "train/red/1", "train/red/2"]

@@ -84,3 +84,12 @@ def test_the_most_confused_pair_comes_first_and_equal_ones_in_alphabetical_order
     assert most_confused(matrix, CLASSES) == [("cat", "ant", 2), ("ant", "bee", 1), ("cat", "bee", 1)]
     assert most_confused(matrix, CLASSES, min_count=2) == [("cat", "ant", 2)]
     assert matrix[0, 0] == 2  # the input stays as it was
+
+
+def test_the_interval_of_soft_labels_has_a_width_although_every_row_is_unlike():
+    random = np.random.default_rng(1)
+    truth, answers = random.dirichlet([1, 1, 1], size=80), random.dirichlet([1, 1, 1], size=80)
+    found = score_with_interval("log_loss", labels=truth, probabilities=answers)
+    assert found.low < found.value < found.high
+    assert found.high - found.low > 0.1
+    assert found.interval == "bootstrap, 1,000 draws"

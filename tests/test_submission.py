@@ -10,7 +10,7 @@ from toys import competition
 from kit.errors import DataError, SubmissionError
 from kit.judge.judgement import judge
 from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
-from kit.kaggle.submission import submission_table, write_submission
+from kit.kaggle.submission import check_sample, submission_table, write_submission
 from kit.rules import SubmissionRule
 
 
@@ -89,8 +89,56 @@ def test_two_test_images_of_one_name_are_refused(tmp_path):
 
 
 def test_a_sample_without_the_column_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"sample\.csv lacks the column 'label'"):
+    with pytest.raises(SubmissionError, match=r"sample\.csv lacks the column 'label'"):
         table(tmp_path, sample="id,breed\na,x\nb,x\n")
+
+
+def check(tmp_path, sample, ids=("test/a", "test/b"), **rule):
+    (tmp_path / "sample.csv").write_text(sample, encoding="utf-8")
+    asked = competition(tmp_path, submission=SubmissionRule(sample="sample.csv", **rule))
+    check_sample(asked, ids, data=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sample", "rule", "fault"),
+    [
+        ("id,label,Usage\na,x,Public\nb,x,Private\n", {}, r"has the column 'Usage', for which there are no values"),
+        ("id,breed\na,x\nb,x\n", {}, r"lacks the column 'label' and has the column 'breed'"),
+        ("image,label\na,x\nb,x\n", {}, r"lacks the column 'id'"),
+        ("id,blue\na,0\nb,0\n", {"values": "probabilities"}, r"lacks the column 'red'.* have 3 \(id, blue, red\)"),
+        ("id,label\na,x\nc,x\n", {}, r"1 of 2 ids have none \(first \['c'\]\)"),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_found_before_the_training(tmp_path, sample, rule, fault):
+    with pytest.raises(SubmissionError, match=fault):
+        check(tmp_path, sample, **rule)
+
+
+def test_a_sample_that_fits_is_let_pass(tmp_path):
+    check(tmp_path, "id,label\nb,x\na.jpg,x\n")
+    check(tmp_path, "red,id,blue\n0,b,1\n0,a,1\n", values="probabilities")
+    check(tmp_path, "id,label\ntest/b.png,x\ntest/a.png,x\n", ids=("test/a", "test/b"))
+    check_sample(competition(tmp_path), ("a",), data=tmp_path, sample="not_there.csv")
+
+
+def test_ids_with_dots_are_told_apart(tmp_path):
+    ids = ("test/img_1.2", "test/img_1.3")
+    for sample in ("id,label\nimg_1.3,x\nimg_1.2,x\n", "id,label\nimg_1.3.JPG,x\nimg_1.2.JPG,x\n"):
+        check(tmp_path, sample, ids=ids)
+        found = table(tmp_path, sample=sample, found=predictions(ids))
+        assert found["label"].tolist() == ["blue", "red"]
+    paths = {ids[0]: "test/img_1.2.png", ids[1]: "test/img_1.3.png"}
+    asked = competition(tmp_path, submission=SubmissionRule(ids="name", sample="sample.csv"))
+    (tmp_path / "sample.csv").write_text("id,label\nimg_1.3.png,x\nimg_1.2.png,x\n")
+    found = submission_table(asked, predictions(ids), data=tmp_path, paths=paths)
+    assert found.values.tolist() == [["img_1.3.png", "blue"], ["img_1.2.png", "red"]]
+
+
+def test_a_sample_is_not_compared_where_an_adapter_writes_the_rows(tmp_path):
+    (tmp_path / "adapter.py").write_text("def submission_rows(predictions):\n    return [1, 2]\n")
+    check(tmp_path, "image,one,two\nx,1,2\n")
+    with pytest.raises(SubmissionError, match=r"submission_rows in .*adapter\.py gave a list, expected a pandas"):
+        submission_table(competition(tmp_path), predictions(), data=tmp_path)
 
 
 def test_ids_may_be_the_last_part_of_the_path_or_the_file_name(tmp_path):
@@ -129,6 +177,16 @@ def test_probabilities_are_kept_off_0_and_1_by_the_clip(tmp_path):
     asked = competition(tmp_path, submission=SubmissionRule(values="probability_of", of_class="red"))
     sure = predictions(probabilities=((0.0, 1.0), (1.0, 0.0)))
     assert submission_table(asked, sure, data=tmp_path, clip=0.01)["label"].tolist() == [0.99, 0.01]
+
+
+def test_probabilities_of_several_labels_are_clipped_each_alone(tmp_path):
+    classes = ("blue", "red", "green")
+    sure = replace(predictions(), classes=classes, probabilities=np.array([[1.0, 1.0, 0.0], [0.5, 0.0, 0.0]]))
+    rule = SubmissionRule(values="probabilities")
+    asked = competition(tmp_path, submission=rule, task="multi-label", classes=classes)
+    found = submission_table(asked, sure, data=tmp_path, clip=0.1)
+    assert found.loc[0, list(classes)].tolist() == pytest.approx([0.9, 0.9, 0.1])
+    assert found.loc[1, list(classes)].tolist() == pytest.approx([0.5, 0.1, 0.1])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

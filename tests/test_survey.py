@@ -148,7 +148,8 @@ def test_any_words_before_a_separator_and_a_number_are_the_class(tmp_path_factor
     assert set(competition.classes) == set(classes)
 
 
-NAMES = st.text(min_size=1, max_size=12).filter(lambda text: text == text.strip() and text.isprintable())
+# "0 0" beside "0" would look like two labels in one cell, which is what such cells nearly always hold.
+NAMES = st.text(min_size=1, max_size=12).filter(lambda text: text.isprintable() and not set(text) & set(" ,;|"))
 
 
 @given(classes=st.lists(NAMES, min_size=2, max_size=4, unique=True), delimiter=st.sampled_from([",", ";", "\t"]))
@@ -371,7 +372,7 @@ def test_a_csv_of_url_and_label_is_a_list_of_addresses(tmp_path):
             {**images("1.png", "2.png"), "l.csv": csv_bytes(("image", "label"), ("1.png", "a"), ("2.png", "a"))},
             "no labels",
         ),
-        (images(*numbered("a/{}.png", 6), *numbered("b\n/{}.png", 6)), r"'b\\n' cannot name a class"),
+        (images(*numbered("a/{}.png", 6), *numbered("b\n/{}.png", 6)), "image names with a control character"),
         (images(*numbered("a/{}.png", 6), *numbered(" a/{}.png", 6)), "' a' cannot name a class"),
         ({"a/1.png": b"", "a/2.png": b"no image", "b/1.png": b"", "b/2.png": b""}, "None of the files in"),
         ({"notes.txt": b"\n"}, "There is no address"),

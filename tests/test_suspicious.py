@@ -108,6 +108,23 @@ def test_one_class_only_is_refused():
         suspicious_labels(predictions(SURE[:5], LABELS[:5]))
 
 
+@pytest.mark.parametrize(
+    ("right", "of_dogs"),
+    [
+        (13, 11),  # 13 of 20: Wilson's lower bound is 0.433, and dog for every image would be right on 0.55
+        (18, 18),  # 18 of 20: 0.699, and dog for every image would be right on 0.9
+    ],
+)
+def test_networks_at_chance_may_not_call_a_label_suspicious(right, of_dogs):
+    labels = ["dog"] * of_dogs + ["cat"] * (20 - of_dogs)
+    indices = np.array([label == "dog" for label in labels], dtype=int)
+    indices[right:] = 1 - indices[right:]  # what the networks answer
+    with pytest.raises(DataError) as caught:
+        suspicious_labels(predictions((0.1 + 0.8 * np.eye(2)[indices]).tolist(), labels))
+    for words in (f"right on {right} of 20 images", "'dog' for every image", f"right on {of_dogs / 20:.3f}", "--run"):
+        assert words in str(caught.value)
+
+
 def test_without_cleanlab_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "cleanlab"]:
         monkeypatch.delitem(sys.modules, name)

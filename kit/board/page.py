@@ -81,11 +81,13 @@ def _group(conditions: Conditions, rows: Sequence[tuple[RunRecord, Result]], pub
     better = METRICS[metric].greater_is_better
     lines.sort(key=lambda line: -line.value if better else line.value)
     record = rows[0][0]
-    parts = [f"<h2>{escape(_heading(result))}</h2>"]
+    parts = [f"<h2>{escape(_heading(result, [record for record, _ in rows]))}</h2>"]
     if not record.complete:
+        num_missing = record.data["num_missing"]
+        what = f"{num_missing:,} of the listed images" if num_missing else "images (how many is not known)"
         parts.append(
             f'<p class="warn"><strong>Partial data.</strong> These runs used the source '
-            f"<code>{escape(record.source)}</code>, which lacks {record.data['num_missing']:,} of the listed images. "
+            f"<code>{escape(record.source)}</code>, which lacks {what}. "
             "Their numbers are not comparable with published ones.</p>"
         )
     parts.append(_conditions_list(conditions))
@@ -105,9 +107,11 @@ def _group(conditions: Conditions, rows: Sequence[tuple[RunRecord, Result]], pub
     return "\n".join(parts)
 
 
-def _heading(result: Result) -> str:
+def _heading(result: Result, records: Sequence[RunRecord]) -> str:
     kind = {"test": "one model, test images", "fold-ensemble": "mean of the fold models (ensemble), test images"}
-    return f"{result.protocol}: {kind.get(result.kind, 'out of fold')}"
+    numbers = sorted({record.folds["num_folds"] for record in records})  # the protocol's name may say another
+    out_of_fold = f"out of fold, {' or '.join(map(str, numbers))} folds"
+    return f"{result.protocol}: {kind.get(result.kind, out_of_fold)}"
 
 
 def _conditions_list(conditions: Conditions) -> str:

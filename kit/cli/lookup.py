@@ -1,32 +1,93 @@
 """Commands that read what is there: list, compare, board, publish, cache."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.stages import Slug
+from kit.cli.stages import Slug, say
+
+if TYPE_CHECKING:
+    from kit.competition import Competition
+
+CLASSES_SHOWN = 10  # by `kit list SLUG`
 
 
-def list_() -> None:
-    """List the competitions: metric, classes, protocols, and whether the data is here."""
-    from kit.competition import competition_folders, read_competition
+def list_(
+    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Show all of this competition.")] = None,
+) -> None:
+    """List the competitions: metric, classes, protocols, and the data: here, or how to have it; or show one whole."""
+    from kit.competition import competition_folders, load_competition, read_competition
     from kit.errors import KitError
-    from kit.files.fetch import is_here
+    from kit.files.fetch import is_here, way_to
 
+    if slug is not None:
+        _show_competition(load_competition(slug))
+        return
     faults = []
-    print(f"{'competition':20} {'metric':12} {'classes':>7}  {'data here':12} protocols (* = default)")
-    for slug, folder in competition_folders().items():
+    print(f"{'competition':20} {'metric':12} {'classes':>7}  {'data':15} protocols (* = default)")
+    for name, folder in competition_folders().items():
         try:
             found = read_competition(folder)
         except KitError as error:
             faults.append(str(error))
             continue
-        here = [name for name in found.sources if is_here(found, name)]
-        protocols = ", ".join(f"{name}*" if name == found.default_protocol else name for name in found.protocols)
-        print(f"{slug:20} {found.metric:12} {len(found.classes):7}  {', '.join(here) or 'no':12} {protocols}")
+        here = [source for source in found.sources if is_here(found, source)]
+        data = f"here: {', '.join(here)}" if here else way_to(found.source())
+        protocols = ", ".join(f"{each}*" if each == found.default_protocol else each for each in found.protocols)
+        print(f"{name:20} {found.metric:12} {len(found.classes):7}  {data:15} {protocols}")
+    say("`kit list SLUG` shows one of them whole.")
     if faults:
         raise KitError(" ".join(faults))
+
+
+def _show_competition(found: "Competition") -> None:
+    """Print all that one needs to run a competition."""
+    from kit.files.fetch import is_here, way_to
+
+    recipes = sorted(path.stem for path in (found.folder / "recipes").glob("*.toml"))
+    shown = ", ".join(found.classes[:CLASSES_SHOWN])
+    more = len(found.classes) - CLASSES_SHOWN
+    print(found.title)
+    print(f"homepage    {found.homepage}")
+    print(f"licence     {found.licence}")
+    print(f"task        {found.task}")
+    print(f"metric      {found.metric}")
+    print(f"classes     {len(found.classes)}: {shown}{f', and {more} more' if more > 0 else ''}")
+    print(f"recipes     {', '.join(_starred(recipes, found.default_recipe))}")
+    if found.more_labels:
+        print(f"labels      {found.labels.rule}*; --labels takes {', '.join(found.more_labels)}")
+    print(f"submission  {_submission_columns(found)}")
+    print(f"folder      {found.folder}")
+    print("\nsources (--source)")
+    for name, starred in zip(found.sources, _starred(found.sources, found.source_name()), strict=True):
+        source = found.sources[name]
+        facts = ["here" if is_here(found, name) else way_to(source)]
+        facts += [] if source.complete else ["not all images"]
+        facts += [f"{source.kaggle} on Kaggle"] if source.kaggle else []
+        facts += [source.note] if source.note else []
+        print(f"  {starred:22} {'; '.join(facts)}")
+    print("\nprotocols (--protocol)")
+    for name, starred in zip(found.protocols, _starred(found.protocols, found.default_protocol), strict=True):
+        print(f"  {starred:22} {found.protocols[name].description}")
+    print("\n* = default")
+
+
+def _starred(names: Iterable[str], default: str) -> list[str]:
+    return [f"{name}*" if name == default else name for name in names]
+
+
+def _submission_columns(found: "Competition") -> str:
+    rule = found.submission
+    if rule.values == "probabilities":
+        return f"{rule.id_column}, and a probability per class"
+    values = {
+        "label": "the class",
+        "labels": "the classes of the image",
+        "probability_of": f"the probability of {rule.of_class}",
+    }
+    return f"{rule.id_column}, {rule.label_column} ({values[rule.values]})"
 
 
 def compare(
@@ -89,7 +150,6 @@ def publish(
 def track(run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the start of it.")]) -> None:
     """Show a finished run, and the published results of its data set, to MLflow."""
     from kit.board.records import find_record
-    from kit.cli.stages import say
     from kit.run import track_run
     from kit.tracking import look_command
 

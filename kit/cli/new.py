@@ -52,9 +52,11 @@ def new(
         print(f"noticed   {note}")
     print(f"written   {folder}")
     elsewhere = "" if slug in competition_folders() else f"KIT_COMPETITIONS={to.absolute()} "
-    first = f"kit scrape {slug} --urls {found.data}" if found.kind == "urls" else f"{elsewhere}kit prepare {slug}"
-    print(f"next      {first}")
-    print(f"then      {elsewhere}kit run {slug}")
+    steps = [f"{elsewhere}kit {verb} {slug}" for verb in ("check", "look", "run")]
+    if found.kind == "urls":
+        steps.insert(0, f"kit scrape {slug} --urls {found.data}")
+    for number, step in enumerate(steps):
+        print(f"{'then' if number else 'next'}      {step}")
 
 
 COMMANDS = (new,)

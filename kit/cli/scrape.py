@@ -32,7 +32,7 @@ def scrape(
 ) -> None:
     """Collect images from lists of addresses, with a manifest, as a competition that `kit run NAME` takes."""
     from kit.scrape.collector import Limits
-    from kit.scrape.scrape import collect, competition_of, write_near_duplicates
+    from kit.scrape.scrape import collect, competition_of, refuse_empty, write_near_duplicates
 
     limits = Limits(per_host=per_host, pause_seconds=pause, max_bytes=int(max_mib * 2**20))
     hosts = allow_host or []
@@ -42,11 +42,14 @@ def scrape(
         print(f"{status:10} {count:7,}  {reason}")
     print()
     print(f"{'class':30} {'images':>7}")
-    for class_name, count in found.counts_by_class().items():
+    for class_name, count in {**found.counts_by_class(), **dict.fromkeys(found.empty_classes, 0)}.items():
         print(f"{class_name:30} {count:7,}")
     print()
     print(f"images           {found.folder}")
     print(f"manifest         {found.manifest}")
+    refuse_empty(found)
+    if found.empty_classes:
+        say(f"NO IMAGE was kept of {', '.join(found.empty_classes)}: see the reasons in the manifest")
     for row in found.conflicts:
         say(f"CONFLICT: {row.url} is listed as {row.label}, but the same image is kept as {row.file}")
     if found.paths:

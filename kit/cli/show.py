@@ -7,8 +7,13 @@ from kit.board.records import Result, RunRecord
 KINDS = {
     "test": "one model, test images",
     "fold-ensemble": "mean of the fold models, test images",
-    "out-of-fold": "out of fold",
 }
+
+
+def _heading(record: RunRecord, result: Result) -> str:
+    """Return the protocol and how its images were predicted: the protocol's name may say another number of folds."""
+    out_of_fold = f"out of fold, {record.folds['num_folds']} folds"
+    return f"{result.protocol} ({KINDS.get(result.kind, out_of_fold)})"
 
 
 def show_run(record: RunRecord) -> None:
@@ -20,7 +25,7 @@ def show_run(record: RunRecord) -> None:
         f"{record.cost['device']}, {record.cost['num_threads']} threads"
     )
     for result in results_of(record):
-        print(f"\n  {result.protocol} ({KINDS[result.kind]})")
+        print(f"\n  {_heading(record, result)}")
         for score in result.scores.values():
             interval = f"95 % [{score.low:.4f}, {score.high:.4f}]"
             print(f"    {score.metric:24} {score.value:.4f}   {interval}   n = {score.num_images:,}")
@@ -39,7 +44,7 @@ def show_comparison(record: RunRecord, published: Baselines | None, *, brief: bo
     for result in results_of(record):
         rows = compare(result, published)
         beside = [row for row in rows if row.agreement.comparable]
-        print(f"\nPublished results beside {result.protocol} ({KINDS[result.kind]}): {len(beside)} of {len(rows)}")
+        print(f"\nPublished results beside {_heading(record, result)}: {len(beside)} of {len(rows)}")
         for row in beside:
             _show_beside(row)
         if brief:
@@ -49,7 +54,7 @@ def show_comparison(record: RunRecord, published: Baselines | None, *, brief: bo
                     f"`kit compare {record.competition}` says why, field by field."
                 )
             continue
-        _show_refused(result, rows)
+        _show_refused(_heading(record, result), rows)
 
 
 def _show_beside(row: ComparedRow) -> None:
@@ -63,9 +68,9 @@ def _show_beside(row: ComparedRow) -> None:
         print(f"  {'':33}{row.published.source.url}")
 
 
-def _show_refused(result: Result, rows: list[ComparedRow]) -> None:
+def _show_refused(heading: str, rows: list[ComparedRow]) -> None:
     for _, group in reasons(rows):
-        print(f"\n  NOT COMPARABLE with {result.protocol} ({KINDS[result.kind]}), because")
+        print(f"\n  NOT COMPARABLE with {heading}, because")
         for difference in group[0].agreement.differences:
             print(
                 f"    {difference.field:18} ours: {difference.ours}; "

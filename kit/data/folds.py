@@ -60,7 +60,11 @@ def assign_folds(samples: pd.DataFrame, *, num_folds: int, seed: int, rule: Fold
     if groups < num_folds:
         raise DataError(
             f"{len(samples)} training images in {groups} groups cannot be parted into {num_folds} folds. "
-            f"Give at most {groups} folds: --folds N."
+            + (
+                f"Give at most {groups} folds: --folds N."
+                if groups > 1
+                else "All images have one group: check labels.group_column or labels.group_pattern in competition.toml."
+            )
         )
     row, feature, num_features = _labels(samples, stratify=rule.by != "grouped")
     units = units_of(rank, row_unit=row_unit, row=row, feature=feature, num_features=num_features)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,9 @@ from kit.data.labels import (
     image_id_of,
     read_table,
     refuse_empty,
+    refuse_odd_names,
 )
-from kit.data.schema import JOINED, has_targets, with_targets
+from kit.data.schema import JOINED, TARGET, has_targets, target_columns, with_targets
 from kit.errors import DataError
 from kit.rules import LabelRule
 
@@ -30,7 +32,11 @@ def label_images(competition: Competition, data: Path, rule: LabelRule) -> pd.Da
     """Return the labelled images of a competition by one of its label rules.
 
     The columns are `image_id, path, label`, with `target_<class>` where the task is not single-label, and with
-    those of `group`, `weight`, `time`, `given_fold` that the rule or the adapter gives.
+    those of `group`, `weight`, `time`, `given_fold` that the rule or the adapter gives. An image without a group is
+    its own.
+
+    Raises:
+        DataError: labels are missing, unknown or doubled, or a file or an adapter gives something else than a table.
     """
     if rule.rule == "adapter":
         table = _from_adapter(competition, data)
@@ -49,7 +55,11 @@ def label_images(competition: Competition, data: Path, rule: LabelRule) -> pd.Da
                     f"{competition.folder / 'adapter.py'} lacks label_of(path), which the label rule names."
                 )
             table = from_name_func(paths, label_of, rule="label_of in adapter.py")
-    table = _one_row_each(_renamed(table, rule.rename)).sort_values("image_id", ignore_index=True)
+    several = competition.task == "multi-label"
+    table = _one_row_each(_renamed(table, rule.rename, several=several)).sort_values("image_id", ignore_index=True)
+    refuse_odd_names([*table["path"], *table["image_id"]], where=f"The table of labels of {competition.slug}")
+    if "group" in table:
+        table["group"] = table["group"].where(table["group"] != "", table["image_id"])
     table = table[[*COLUMNS, *(column for column in table.columns if column not in COLUMNS)]]
     if competition.task == "single-label" or has_targets(table):
         return table
@@ -62,9 +72,44 @@ def _from_adapter(competition: Competition, data: Path) -> pd.DataFrame:
         raise DataError(
             f"{competition.folder / 'adapter.py'} lacks train_samples(data_dir), which the label rule names."
         )
-    rows = pd.DataFrame(function(data))
-    ids = rows["image_id"] if "image_id" in rows else [image_id_of(path) for path in rows["path"]]
-    return rows.assign(image_id=ids)
+    whose = f"train_samples in {competition.folder / 'adapter.py'}"
+    found = function(data)
+    try:
+        rows = pd.DataFrame(found).reset_index(drop=True)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{whose} gave a {type(found).__name__}, expected a table with a row per image.") from error
+    targets = target_columns(competition.classes) if competition.task != "single-label" else []
+    all_targets = bool(targets) and set(targets) <= set(rows.columns)
+    if "path" not in rows or not ("label" in rows or all_targets):
+        raise DataError(
+            f"{whose} gave a table with the columns {', '.join(map(str, rows.columns)) or '(none)'}. Expected: `path` "
+            f"and `label`{', or `path` and a target_<class> for every class' if targets else ''}."
+        )
+    for column in [c for c in rows.columns if c != "weight" and not str(c).startswith(TARGET)]:
+        rows[column] = pd.Series([_text(value) for value in rows[column]], dtype="str")
+    given = rows["image_id"] if "image_id" in rows else [""] * len(rows)
+    rows["image_id"] = [
+        name or (image_id_of(path) if path else "") for name, path in zip(given, rows["path"], strict=True)
+    ]
+    if (nameless := (rows["image_id"] == "").to_numpy()).any():
+        raise DataError(
+            f"{whose} gave {int(nameless.sum())} of {len(rows)} rows neither a path nor an image_id, first row "
+            f"{int(nameless.argmax()) + 1}. Each row names one image."
+        )
+    if not all_targets:
+        return rows
+    numbers = rows[targets].apply(pd.to_numeric, errors="coerce")
+    if (bad := (numbers.isna() & rows[targets].notna()).to_numpy()).any():
+        row, column = np.argwhere(bad)[0]
+        raise DataError(
+            f"{whose}, row {row + 1}: {targets[column]} is {rows[targets[column]].iloc[row]!r}, expected a number."
+        )
+    return with_targets(rows, numbers.to_numpy(dtype=np.float64), classes=competition.classes)
+
+
+def _text(value: Any) -> str:
+    """Return a cell as text; None, NaN and their like are empty."""
+    return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
 
 
 def _from_csv_rule(competition: Competition, data: Path, rule: LabelRule) -> pd.DataFrame:
@@ -83,7 +128,8 @@ def _from_csv_rule(competition: Competition, data: Path, rule: LabelRule) -> pd.
         columns=[rule.id_column, *labels, *extra.values(), *columns_in(rule.folder)],
         delimiter=rule.delimiter,
     )
-    for column in (*extra.values(), *rule.target_columns, *(() if rule.separator else labels)):
+    given = [column for name, column in extra.items() if name != "group"]  # without one an image is its own group
+    for column in (*given, *rule.target_columns, *(() if rule.separator else labels)):
         refuse_empty(rows, column, id_column=rule.id_column, file=file)
     paths = csv_paths(rows, id_column=rule.id_column, folder=rule.folder, suffix=rule.suffix, file=file)
     table = pd.DataFrame({"image_id": [image_id_of(path) for path in paths], "path": paths})
@@ -155,8 +201,9 @@ def _one_row_each(table: pd.DataFrame) -> pd.DataFrame:
     raise DataError(f"{len(names)} image ids stand there more than once, first {names[:5]}. Each image has one row.")
 
 
-def _renamed(table: pd.DataFrame, rename: Mapping[str, str]) -> pd.DataFrame:
+def _renamed(table: pd.DataFrame, rename: Mapping[str, str], *, several: bool) -> pd.DataFrame:
+    """Return the table with the competition's class names; only where an image may have several is a label parted."""
     if not rename:
         return table
-    spelled = [JOINED.join(rename.get(part, part) for part in label.split(JOINED)) for label in table["label"]]
-    return table.assign(label=spelled)
+    parts = [label.split(JOINED) if several else [label] for label in table["label"]]
+    return table.assign(label=[JOINED.join(rename.get(part, part) for part in row) for row in parts])

@@ -4,15 +4,21 @@ Each function takes files and gives a table `image_id, path, label` (strings, on
 id): `image_id` is the path without its suffix, `path` is relative to the data folder, with forward slashes.
 """
 
+import os
 import re
+import unicodedata
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import translate
 from pathlib import Path, PurePosixPath
 from string import Formatter
+from typing import Literal
 
 import pandas as pd
 
 from kit.data.schema import JOINED
 from kit.errors import DataError
+from kit.store.decode import printable
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 COLUMNS = ["image_id", "path", "label"]
@@ -21,18 +27,102 @@ COLUMNS = ["image_id", "path", "label"]
 def find_images(folder: Path, pattern: str = "**/*") -> list[str]:
     """Return the image files below `folder` that match the glob `pattern`, as sorted relative paths.
 
-    Directory order differs between file systems. Sorted, row i is the same image on every machine.
+    Directory order differs between file systems. Sorted, row i is the same image on every machine. Links to folders
+    are followed. `*`, `?` and `[...]` match within one part of the path, `**` any number of folders; small and
+    capital letters differ.
+
+    Raises:
+        DataError: no image matches, or a name cannot be written into tables safely (`refuse_odd_names`).
     """
-    found = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.glob(pattern)
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    matches = _glob(pattern)
+    found = [
+        path
+        for path, entry in files_below(folder)
+        if not entry.name.startswith(".") and has_image_suffix(path) and matches(path)
+    ]
     if not found:
         raise DataError(
             f"No image file matches {pattern!r} in {folder}. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
+    refuse_odd_names(found, where=f"{folder}")
     return found
+
+
+def files_below(folder: Path) -> list[tuple[str, os.DirEntry[str]]]:
+    """Return (relative path with forward slashes, directory entry) of every file below `folder`, sorted by path.
+
+    Links to files and folders are followed, but not one that leads back to a folder above itself. The entry's
+    `stat()` gives size and time; nothing is asked of a file before.
+    """
+    found: list[tuple[str, os.DirEntry[str]]] = []
+    waiting = [("", os.path.realpath(folder), frozenset[str]())]  # (prefix, real path, real paths of those above)
+    while waiting:
+        prefix, real, above = waiting.pop()
+        try:
+            with os.scandir(folder / prefix) as listed:
+                entries = list(listed)
+        except OSError:  # gone, not a folder, or not ours to read: it holds no file that could be opened
+            continue
+        for entry in entries:
+            try:
+                if not entry.is_dir():
+                    if entry.is_file():
+                        found.append((prefix + entry.name, entry))
+                    continue
+            except OSError:  # a link to itself
+                continue
+            below = os.path.realpath(entry.path) if entry.is_symlink() else str(Path(real) / entry.name)
+            if below != real and below not in above:
+                waiting.append((f"{prefix}{entry.name}/", below, above | {real}))
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _glob(pattern: str) -> Callable[[str], bool]:
+    """Return a test of relative paths that says what `Path.glob` would, which does not follow links below `**`."""
+    *folders, last = (part for part in pattern.split("/") if part != ".")
+    if last in ("", "**") or not all(folders):  # these name folders, or start at the root
+        return lambda path: False
+    wanted = [None if part == "**" else re.compile(translate(part)) for part in folders]
+    name_matches = re.compile(translate(last)).match
+    known: dict[str, bool] = {}
+
+    def fits(parts: list[str], wanted: list[re.Pattern[str] | None]) -> bool:
+        if not wanted:
+            return not parts
+        if wanted[0] is None:
+            return fits(parts, wanted[1:]) or bool(parts and fits(parts[1:], wanted))
+        return bool(parts and wanted[0].match(parts[0]) and fits(parts[1:], wanted[1:]))
+
+    def matches(path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        if folder not in known:
+            known[folder] = fits(folder.split("/") if folder else [], wanted)
+        return known[folder] and name_matches(name) is not None
+
+    return matches
+
+
+def refuse_odd_names(names: Iterable[str], *, where: str) -> None:
+    """Refuse paths and ids that other programs misread: the rule for members of archives, kept here for all others.
+
+    Args:
+        names: paths or ids.
+        where: what they stand in, for the error.
+
+    Raises:
+        DataError: a name has a control character, a line end, a backslash or bytes that are not UTF-8.
+    """
+    odd = [name for name in names if "\\" in name or not (name.isprintable() or _is_plain(name))]
+    if odd:
+        raise DataError(
+            f"{where} has {len(odd)} image names with a control character, a line end, a backslash or bytes that are "
+            f"not UTF-8, first {', '.join(map(printable, odd[:5]))}. Tables and other systems would misread them: "
+            "rename these files."
+        )
+
+
+def _is_plain(name: str) -> bool:
+    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
 
 
 def from_folder(paths: Sequence[str]) -> pd.DataFrame:
@@ -91,6 +181,7 @@ def from_lists(paths: Sequence[str], labels: Sequence[str] | Sequence[Sequence[s
         label if isinstance(label, str) else JOINED.join(map(str, label)) if isinstance(label, Sequence) else str(label)
         for label in labels
     ]
+    refuse_odd_names(paths, where="The table of labels")
     table = pd.DataFrame({"path": list(paths), "label": spelled}, dtype="str")
     table.insert(0, "image_id", [image_id_of(path) for path in paths])
     return table.sort_values("image_id", ignore_index=True)[COLUMNS]
@@ -143,7 +234,7 @@ def columns_in(folder: str) -> list[str]:
 
 
 def csv_paths(table: pd.DataFrame, *, id_column: str, folder: str, suffix: str, file: Path) -> list[str]:
-    """Return the path of each row: `folder` with the row\'s values, then its name, then `suffix`."""
+    """Return the path of each row: `folder` with the row's values, then its name, then `suffix`."""
     if nameless := int((table[id_column] == "").sum()):
         raise DataError(f"{file}: {nameless} of {len(table)} rows have no {id_column!r}. Each row names one image.")
     prefix = f"{folder.rstrip('/')}/" if folder else ""
@@ -157,9 +248,31 @@ def csv_paths(table: pd.DataFrame, *, id_column: str, folder: str, suffix: str, 
 
 
 def read_table(file: Path, *, columns: Iterable[str], delimiter: str = ",") -> pd.DataFrame:
-    """Read a CSV of strings and check that it has rows and `columns`."""
+    """Read a CSV of strings and check that it has rows and `columns`.
+
+    Rows may end in a delimiter that the header lacks.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8 or ragged, or lacks a column.
+    """
+
+    def read(*, index_col: Literal[False] | None = None) -> pd.DataFrame:
+        return pd.read_csv(
+            file, dtype="str", keep_default_na=False, sep=delimiter, encoding="utf-8-sig", index_col=index_col
+        )
+
     try:
-        table = pd.read_csv(file, dtype="str", keep_default_na=False, sep=delimiter, encoding="utf-8-sig")
+        table = read()
+        if not isinstance(table.index, pd.RangeIndex):  # rows are longer than the header: pandas shifts the columns
+            surplus = table.iloc[:, -table.index.nlevels :]
+            if (full := (surplus != "").any(axis=1).to_numpy()).any():
+                raise DataError(
+                    f"{file} cannot be read as CSV: row {int(full.argmax()) + 2} has more values than the header has "
+                    "columns. Each row needs one value per column."
+                )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", pd.errors.ParserWarning)  # what is lost was seen to be empty
+                table = read(index_col=False)
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{file} is empty: a CSV with a header and a row per image was expected.") from error
     except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
@@ -173,5 +286,16 @@ def read_table(file: Path, *, columns: Iterable[str], delimiter: str = ",") -> p
 
 
 def image_id_of(path: str) -> str:
-    """Return the id of an image: its path without the suffix, with forward slashes."""
-    return str(PurePosixPath(path).with_suffix(""))
+    """Return the id of an image: its path without the suffix, with forward slashes; of "." it is "."."""
+    plain = PurePosixPath(path)
+    return str(plain.with_suffix("") if plain.name else plain)
+
+
+def has_image_suffix(path: str) -> bool:
+    """Tell whether a path ends as an image file does."""
+    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def without_image_suffix(name: str) -> str:
+    """Return `name` without `.jpg` and its like; `img_1.2` has no such end and stays."""
+    return name[: -len(PurePosixPath(name).suffix)] if has_image_suffix(name) else name

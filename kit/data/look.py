@@ -33,16 +33,18 @@ TEXT_SIZE = 13
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--paper:#fff}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa4ae;--line:#3a424c;--paper:#0f1419}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;padding:1rem}
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;
+max-width:1100px;padding:1rem;box-sizing:border-box}
 .soft,small{color:var(--soft)}
 .wide{overflow-x:auto}
-table{border-collapse:collapse}
+table{border-collapse:collapse;table-layout:fixed;width:100%;min-width:44rem}
 th,td{text-align:left;padding:.2rem .3rem;border-bottom:1px solid var(--line);vertical-align:middle}
-tbody th{font-weight:600;min-width:11rem;max-width:16rem;overflow-wrap:anywhere}
+thead th:first-child{width:18%}
+tbody th{font-weight:600;overflow-wrap:anywhere}
 th small{font-weight:400}
-img{display:block;width:9rem;height:9rem;object-fit:contain}
+img{display:block;width:100%;max-width:100%;aspect-ratio:1;object-fit:contain}
 img.small{image-rendering:pixelated}
-code{font-size:.9em;overflow-wrap:anywhere}
+pre{font-size:.85em;white-space:pre-wrap;overflow-wrap:anywhere}
 """
 
 
@@ -191,7 +193,8 @@ def _png(picture: Image) -> bytes:
 
 def _page(rows: Sequence[Row], views: Views, *, title: str, num_classes: int) -> str:
     heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in ("class and image", *_headings(views)))
-    settings = {**asdict(views.augment), "image_size": views.image_size, "seed": views.seed}
+    settings = {"image_size": views.image_size, "seed": views.seed, **asdict(views.augment)}
+    lines = "\n".join(f"{key} = {_as_toml(value)}" for key, value in settings.items())
     shown = len({row.class_name for row in rows})
     body = "\n".join(_page_row(row, views) for row in rows)
     return (
@@ -199,11 +202,20 @@ def _page(rows: Sequence[Row], views: Views, *, title: str, num_classes: int) ->
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>\n<h1>{escape(title)}</h1>\n"
         f'<p class="soft">{shown} of {num_classes} classes. Evaluation sees the middle '
-        f"{views.crop_share:.1%} of the shorter side; training sees another view in each epoch. "
-        f"Settings: <code>{escape(json.dumps(settings, ensure_ascii=False))}</code></p>\n"
+        f"{views.crop_share:.1%} of the shorter side; training sees another view in each epoch. Settings:</p>\n"
+        f"<pre>{escape(lines)}</pre>\n"
         f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>\n'
         "</main></body></html>\n"
     )
+
+
+def _as_toml(value: Any) -> str:
+    """Return a setting as a recipe has it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_as_toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_as_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _page_row(row: Row, views: Views) -> str:

@@ -57,6 +57,7 @@ def prepare(
         repr(chosen),
         str(seed) if chosen.split == "random" else "",
         fixes.fingerprint,
+        competition.adapter_fingerprint,
         _signature(data),
     )
     tables = family("tables") / competition.slug
@@ -66,6 +67,7 @@ def prepare(
     else:
         say(f"reading labels and files of {competition.slug}")
         facts = tables / f"facts-{competition.source_name(source)}.csv"
+        known = _known_facts(facts)
         samples = build_samples(
             competition,
             data,
@@ -74,10 +76,12 @@ def prepare(
             labels=labels,
             seed=seed,
             fixes=fixes,
-            known_facts=read_facts(facts) if facts.is_file() else None,
+            known_facts=known,
             say=say,
         )
-        write_facts(facts, samples.facts)
+        if known is not None:  # what another protocol looked at, and this one did not, stays known
+            known = known[~known["path"].isin(samples.facts["path"])]
+        write_facts(facts, samples.facts if known is None else pd.concat([samples.facts, known], ignore_index=True))
         _write(folder, samples)
     if fixes.rows:
         say(f"{len(fixes.rows)} rows of {fixes_path(competition)} are applied")
@@ -94,6 +98,13 @@ def prepare(
 def is_complete(competition: Competition, samples: Samples, *, source: str | None) -> bool:
     """Every image that the protocol names is there."""
     return competition.source(source).complete and samples.missing == 0
+
+
+def _known_facts(path: Path) -> pd.DataFrame | None:
+    try:
+        return read_facts(path) if path.is_file() else None
+    except DataError:  # only a memory: the files are read again
+        return None
 
 
 def _write(folder: Path, samples: Samples) -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from kit.competition import Competition
 from kit.data.labelling import label_images
-from kit.data.labels import find_images, from_lists
-from kit.data.schema import checked_table, fingerprint_of, labelled
+from kit.data.labels import find_images, from_lists, image_id_of
+from kit.data.schema import checked_table, fingerprint_of, labelled, truth_of
 from kit.data.splits import official_split, random_split
 from kit.errors import DataError
 from kit.progress import Say
@@ -76,14 +76,21 @@ def build_samples(
     """
     rule = competition.label_rule(labels)
     complete = competition.source(source).complete
-    table = _all_images(competition, data, protocol=protocol, labels=labels)
+    table = _all_images(competition, data, protocol=protocol, labels=labels, say=say)
+    _refuse_second_rows(table)
     table, missing = _present(table, data, complete=complete)
     if "group" not in table or rule.group_pattern:
         table["group"] = _groups(table, rule.group_pattern)
+    if (split_rule := competition.folds.by) in ("grouped", "stratified-grouped") and table["group"].is_unique:
+        raise DataError(
+            f"folds.by = {split_rule!r} of {competition.slug} keeps groups together, and every image is a group of its "
+            "own. Say which images belong together: labels.group_column or labels.group_pattern in competition.toml."
+        )
     facts = inspect_files(data, table["path"].tolist(), known=known_facts, say=say)
     table["sha256"] = facts["sha256"].to_numpy()
     _refuse_fixed_tests(competition, data, table, protocol, fixes, complete=complete)
-    table = apply_fixes(table, fixes)
+    elsewhere = {image_id_of(path) for path in find_images(data)} if fixes.rows else set()
+    table = apply_fixes(table, fixes, elsewhere=elsewhere)
     looked_at = facts[facts["path"].isin(table["path"])]
     duplicates = find_duplicates(
         data,
@@ -96,8 +103,11 @@ def build_samples(
     grouping = duplicates if competition.folds.near_duplicates == "group" else duplicates[duplicates["kind"] == "exact"]
     table = merge_groups(table, grouping)
     table, missing_from_lists = _split(competition, data, table, protocol, complete=complete, seed=seed)
-    _check_labels(competition, table)
+    if competition.task == "single-label":
+        _refuse_unknown_labels(competition, table)
     table = checked_table(table, classes=competition.classes, task=competition.task, whose=competition.slug)
+    _refuse_no_lesson(competition, table)
+    _tell_what_is_left_out(table, data, say=say)
     return Samples(
         table=table,
         folder=data,
@@ -110,17 +120,20 @@ def build_samples(
     )
 
 
-def _all_images(competition: Competition, data: Path, *, protocol: Protocol, labels: str | None) -> pd.DataFrame:
+def _all_images(
+    competition: Competition, data: Path, *, protocol: Protocol, labels: str | None, say: Say
+) -> pd.DataFrame:
     """Return the labelled images and, for an official split, the unlabelled test images, whose `split` is "test"."""
     table = label_images(competition, data, competition.label_rule(labels)).assign(split="")
     paths = _unlabelled_test(competition, data, protocol) if protocol.split == "official" else []
     if not paths:
         return table
-    test = from_lists(paths, [""] * len(paths)).assign(split="test")
-    both = pd.concat([table[~table["path"].isin(paths)], test], ignore_index=True)
-    if "group" in both:
-        both["group"] = both["group"].fillna(both["image_id"])
-    return both.fillna({"weight": 1.0, "time": "", "given_fold": ""})  # of the test images
+    test = from_lists(paths, [""] * len(paths)).assign(split="test", weight=1.0, time="", given_fold="")
+    test = test.assign(group=test["image_id"])
+    if num_both := int((known := table["path"].isin(paths)).sum()):
+        say(f"{num_both:,} labelled images are test images too: they are scored as unlabelled, and not trained on")
+    own = [*table.columns[:3], *(name for name in table.columns[3:] if name in test)]
+    return pd.concat([table[~known], test[own]], ignore_index=True)
 
 
 def _unlabelled_test(competition: Competition, data: Path, protocol: Protocol) -> list[str]:
@@ -151,6 +164,7 @@ def _groups(table: pd.DataFrame, pattern: str) -> list[str]:
     compiled = re.compile(pattern)
     found = [compiled.search(path) for path in table["path"]]
     known = (table["split"] != "test").tolist()  # unlabelled test images are never parted, and may be named otherwise
+    found = [match if match is not None and match["group"] else None for match in found]
     unmatched = [p for p, match, own in zip(table["path"], found, known, strict=True) if match is None and own]
     if unmatched:
         raise DataError(f"{len(unmatched)} images match no group: group_pattern finds none in {unmatched[:5]}.")
@@ -171,7 +185,18 @@ def _split(
     elif protocol.split == "official" and competition.official_split is not None:
         found, missing = official_split(table, competition.official_split, data, complete=complete)
         split = pd.Series(found, index=table.index)
-    return table.assign(split=split.mask(own, "test")), missing
+    table = table.assign(split=split.mask(own, "test"))
+    if protocol.split != "none" and not (table["split"] == "test").any():
+        raise DataError(
+            f"{competition.slug}: no image is left to test on. "
+            + (
+                f"A share of {protocol.test_share:g} is smaller than each of the groups: give a larger test_share, or "
+                "a protocol that is scored out of fold."
+                if protocol.split == "random"
+                else "Check official_split and test_files in competition.toml against the names of files and folders."
+            )
+        )
+    return table, missing
 
 
 def _refuse_fixed_tests(
@@ -189,10 +214,28 @@ def _refuse_fixed_tests(
         )
 
 
-def _check_labels(competition: Competition, table: pd.DataFrame) -> None:
+def _tell_what_is_left_out(table: pd.DataFrame, data: Path, *, say: Say) -> None:
+    if num_unused := int((table["split"] == "unused").sum()):
+        say(f"{num_unused:,} labelled images are on neither side of the split, and are not used")
+    unnamed = sorted(set(find_images(data)) - set(table["path"]))
+    if unnamed:
+        say(f"{len(unnamed):,} image files have no row and are not used, e.g. {', '.join(unnamed[:3])}")
+
+
+def _refuse_second_rows(table: pd.DataFrame) -> None:
+    """Refuse two rows of one file: folds and splits could part them."""
+    paths = table.loc[table["path"] != "", "path"]
+    if twice := sorted(set(paths[paths.duplicated()])):
+        raise DataError(
+            f"{len(twice)} files have more than one row, first {twice[:5]}. Each image has one row; for several labels "
+            "of one image set task = 'multi-label' or 'soft-label' in competition.toml."
+        )
+
+
+def _refuse_unknown_labels(competition: Competition, table: pd.DataFrame) -> None:
     used = table[table["split"] != "unused"]
     known = {*competition.classes, ""}
-    for side in ("train", "test") if competition.task == "single-label" else ():
+    for side in ("train", "test"):
         labels = used.loc[used["split"] == side, "label"]
         if unknown := sorted(set(labels) - known):
             count = int(labels.isin(unknown).sum())
@@ -201,7 +244,11 @@ def _check_labels(competition: Competition, table: pd.DataFrame) -> None:
                 f"are {', '.join(competition.classes[:10])}{', ...' if len(competition.classes) > 10 else ''}; "
                 "add the class to competition.toml, or map it with labels.rename."
             )
-    train = used[used["split"] == "train"]
+
+
+def _refuse_no_lesson(competition: Competition, table: pd.DataFrame) -> None:
+    """Refuse training images of which nothing could be learned."""
+    train = table[table["split"] == "train"]
     if train.empty:
         raise DataError(f"{competition.slug}: no image is left to train on. Check the split and the label rule.")
     if not (has_label := labelled(train)).all():
@@ -209,7 +256,7 @@ def _check_labels(competition: Competition, table: pd.DataFrame) -> None:
         raise DataError(
             f"{len(nameless)} training images have no label, first {nameless[:5]}. Each training image needs one."
         )
-    if train["label"].nunique() < 2:
+    if len({tuple(np.atleast_1d(truth)) for truth in truth_of(train, competition.classes)}) < 2:
         raise DataError(
             f"All {len(train)} training images of {competition.slug} have the label {train['label'].iloc[0]!r}: "
             "with one class only there is nothing to learn. Check the label rule."

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kit.competition import JOINED as JOINED  # between the labels of one image, in the column `label`
 from kit.errors import DataError
 from kit.home import fingerprint
 
@@ -32,7 +33,6 @@ COLUMNS = ["image_id", "path", "label", "group", "split", "sha256"]
 OPTIONAL_COLUMNS = ["weight", "time", "given_fold"]
 TARGET = "target_"
 SPLITS = ("train", "test", "unused")
-JOINED = " + "  # between the labels of one image
 
 
 def target_columns(classes: Sequence[str]) -> list[str]:

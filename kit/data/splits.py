@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.data.labels import image_id_of, read_table
+from kit.data.labels import image_id_of, read_table, without_image_suffix
 from kit.errors import DataError
 from kit.home import fingerprint
 from kit.rules import SplitRule
@@ -42,29 +42,28 @@ def official_split(table: pd.DataFrame, rule: SplitRule, data: Path, *, complete
         rows = read_table(data / rule.file, columns=[rule.id_column, rule.split_column])
         rows = rows[rows[rule.id_column] != ""]
         listed = {
-            side: [image_id_of(name) for name in rows.loc[rows[rule.split_column] == value, rule.id_column]]
+            side: rows.loc[rows[rule.split_column] == value, rule.id_column].tolist()
             for side, value in (("train", rule.train), ("test", rule.test))
         }
-    both = sorted(set(listed["train"]) & set(listed["test"]))
-    if both:
-        raise DataError(f"{len(both)} images are in the training list and in the test list, first {both[:5]}.")
     # Lists often name an image without its folder: then the last part of the id decides.
     last_parts = table["image_id"].str.rsplit("/", n=1).str[-1]
     by_name = dict(zip(last_parts, table["image_id"], strict=True)) | {i: i for i in table["image_id"]}
     shared = set(last_parts[last_parts.duplicated()]) - set(table["image_id"])
-    if unclear := sorted(shared & {*listed["train"], *listed["test"]}):
+    # A name with a suffix that no image has is cut only here: "img_1.2" may be a whole id.
+    spellings = {
+        name: (name, without_image_suffix(name), image_id_of(name)) for names in listed.values() for name in names
+    }
+    meant = {name: next((one for one in tried if one in by_name), tried[1]) for name, tried in spellings.items()}
+    if unclear := sorted(shared & set(meant.values())):
         raise DataError(
             f"{len(unclear)} names in the publisher's lists belong to images in more than one folder, "
             f"first {unclear[:5]}. Narrow labels.images in competition.toml, or give the lists' names with folders."
         )
-    split: dict[str, str] = {}
-    absent: list[str] = []
-    for side, names in listed.items():
-        for name in names:
-            if name in by_name:
-                split[by_name[name]] = side
-            else:
-                absent.append(name)
+    ids = {side: {by_name.get(meant[name], meant[name]) for name in names} for side, names in listed.items()}
+    if both := sorted(ids["train"] & ids["test"]):
+        raise DataError(f"{len(both)} images are in the training list and in the test list, first {both[:5]}.")
+    absent = [name for names in listed.values() for name in names if meant[name] not in by_name]
+    split = {image_id: side for side, found_ids in ids.items() for image_id in found_ids}
     if absent and complete:
         raise DataError(
             f"The publisher's lists name {len(absent)} images that are not in {data}, first {absent[:5]}. "
@@ -75,7 +74,9 @@ def official_split(table: pd.DataFrame, rule: SplitRule, data: Path, *, complete
 
 def _first_words(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()  # some editors put a byte order mark in front
     except OSError as error:
         raise DataError(f"The list {file} cannot be read: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"The list {file} is not UTF-8: {error}. Save it in that encoding.") from error
     return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]

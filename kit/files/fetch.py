@@ -43,7 +43,8 @@ def fetch(competition: Competition, *, source: str | None = None, mirror: str | 
         raise FetchError(f"The mirror {mirror} is not a folder. Give a folder, or a URL that starts with http.")
     downloads = family("downloads") / competition.slug / name
     archive, inside = _kaggle_archive(competition, chosen, downloads, mirror, say)
-    files = [(file, _obtain(file, downloads, competition, mirror, say)) for file in chosen.files if file not in inside]
+    outside = [file for file in chosen.files if file not in inside]
+    files = [(file, _obtain(file, downloads, competition, chosen, mirror, say)) for file in outside]
     _clear_killed(folder)
     with filling(folder) as part:
         if archive:
@@ -72,6 +73,17 @@ def is_here(competition: Competition, source: str) -> bool:
     if chosen := competition.source(source).folder:
         return _place(competition, chosen).is_dir()
     return (family("data") / competition.slug / source / MARKER).is_file()
+
+
+def way_to(source: SourceSet) -> str:
+    """Return in a word or two how the files of a source set are had; a `note` that says `pip install` is believed."""
+    if source.folder:
+        return "your folder" if Path(source.folder).expanduser().is_absolute() else "kit scrape"
+    if source.kaggle:
+        return "Kaggle account"
+    if not source.files:  # the adapter makes them
+        return "pip package" if source.note.startswith("pip install ") else "nothing needed"
+    return "download" if all(file.url for file in source.files) else "--mirror only"
 
 
 def _place(competition: Competition, folder: str) -> Path:
@@ -130,11 +142,32 @@ def _in_mirror(file: SourceFile, competition: Competition, mirror: str | None) -
     return next((place for place in places if place.is_file()), None)
 
 
+def _not_in_mirror(places: list[str], mirror: str | None) -> str:
+    """Return a sentence on where a mirror folder was looked into without success; empty where none was given."""
+    if not mirror or "://" in mirror:
+        return ""
+    return f" The mirror {mirror} does not have it: looked for {', '.join(places)}."
+
+
+def _other_sources(competition: Competition, chosen: SourceSet, mirror: str | None) -> str:
+    """Return a sentence on the competition's other source sets and how each is had; empty where there are none."""
+    others = []
+    for name, source in competition.sources.items():
+        if source is chosen:
+            continue
+        there = source.files and all(_in_mirror(file, competition, mirror) for file in source.files)
+        way = "all of it is in this mirror" if there else way_to(source)
+        others.append(f"{name} ({way}{'' if source.complete else '; not all images'})")
+    return f" Its other sources: {', '.join(others)}; choose with --source." if others else ""
+
+
 def _places(file: SourceFile, competition: Competition) -> list[str]:
     return list(dict.fromkeys(p for p in (file.path, f"{competition.slug}/{file.name}", file.name) if p))
 
 
-def _obtain(file: SourceFile, downloads: Path, competition: Competition, mirror: str | None, say: Say) -> Path:
+def _obtain(
+    file: SourceFile, downloads: Path, competition: Competition, source: SourceSet, mirror: str | None, say: Say
+) -> Path:
     """Return a checked copy of `file`: a mirror folder's own, an earlier download's, or a new download."""
     if place := _in_mirror(file, competition, mirror):
         return _verified(place, file, competition, "Put the right file into the mirror.")
@@ -147,11 +180,12 @@ def _obtain(file: SourceFile, downloads: Path, competition: Competition, mirror:
             raise
     urls = [f"{mirror.rstrip('/')}/{file.path or file.name}"] if mirror and "://" in mirror else []
     urls += [file.url] if file.url else []
+    looked = _not_in_mirror(_places(file, competition), mirror)
+    others = _other_sources(competition, source, mirror)
     if not urls:
         raise FetchError(
-            f"{competition.slug} needs the file {file.name}, which has no public address"
-            f"{f', and it is not in the mirror {mirror}' if mirror else ''}. Give a folder that has it as "
-            f"{file.path or file.name}: --mirror DIR, or set KIT_MIRROR."
+            f"{competition.slug} needs the file {file.name}, which has no public address.{looked} Give a folder that "
+            f"has it as {file.path or file.name}: --mirror DIR, or set KIT_MIRROR.{others}"
         )
     faults = []
     for url in urls:
@@ -162,10 +196,10 @@ def _obtain(file: SourceFile, downloads: Path, competition: Competition, mirror:
         except FetchError as error:
             faults.append(str(error))
     raise FetchError(
-        f"{competition.slug} needs the file {file.name}, which could not be fetched. {' '.join(faults)} "
+        f"{competition.slug} needs the file {file.name}, which could not be fetched.{looked} {' '.join(faults)} "
         f"Put the file into a folder and give it with --mirror DIR (or KIT_MIRROR=DIR), there as "
         f"{' or '.join(_places(file, competition))}. If the publisher has changed the file, its size and checksum in "
-        "competition.toml must be changed knowingly."
+        f"competition.toml must be changed knowingly.{others}"
     )
 
 
@@ -180,15 +214,22 @@ def _kaggle_archive(
     if not source.kaggle:
         return None, []
     inside = [file for file in source.files if not file.url and not _in_mirror(file, competition, mirror)]
+    archives = [f"{competition.slug}/{source.kaggle}.zip", f"{source.kaggle}.zip"]
     if mirror and "://" not in mirror:
-        for place in (f"{competition.slug}/{source.kaggle}.zip", f"{source.kaggle}.zip"):
+        for place in archives:
             if (archive := Path(mirror).expanduser() / place).is_file():
                 return archive, inside
         if source.files and not inside:
             return None, []
     from kit.kaggle.client import download_competition
 
-    return download_competition(source.kaggle, downloads, say=say), inside
+    try:
+        return download_competition(source.kaggle, downloads, say=say), inside
+    except FetchError as error:
+        lacking = f", and it lacks {', '.join(file.name for file in inside)}" if inside else ""
+        looked = _not_in_mirror(archives, mirror).removesuffix(".")
+        looked = f"{looked}{lacking}." if looked else ""
+        raise FetchError(f"{error}{looked}{_other_sources(competition, source, mirror)}") from error
 
 
 def _inside(file: SourceFile, part: Path, competition: Competition, kaggle: str) -> Path:

@@ -12,25 +12,31 @@ from kit.metrics import METRICS, score
 CANDIDATES = (0.0, *np.geomspace(1e-6, 0.1, 51))
 
 
-def clipped(probabilities: NDArray[np.float64], clip: float) -> NDArray[np.float64]:
-    """Return float64 (N, C): each value in [clip, 1 - clip (C - 1)], rows scaled to sum to 1 again.
+def clipped(probabilities: NDArray[np.float64], clip: float, *, several: bool = False) -> NDArray[np.float64]:
+    """Return float64 (N, C): each value at least `clip`, the order of the classes kept.
 
-    Mixing with the uniform answer does this in one step and keeps the order of the classes.
+    Mixing with an answer that knows nothing does this in one step: 1/C for each of C classes, so that rows sum to 1
+    as before and no value is above 1 - clip (C - 1); with `several` labels each class is a question of its own,
+    mixed with 1/2, and values are in [clip, 1 - clip] however many classes there are.
     """
-    num_classes = probabilities.shape[1]
-    mixed: NDArray[np.float64] = probabilities * (1 - clip * num_classes) + clip
+    num_answers = 2 if several else probabilities.shape[1]
+    mixed: NDArray[np.float64] = probabilities * (1 - clip * num_answers) + clip
     return mixed
 
 
-def best_clip(out_of_fold: Predictions, *, metric: str) -> float:
+def best_clip(out_of_fold: Predictions, *, metric: str, several: bool = False) -> float:
     """Return the clip, among 52 from 0 to 0.1, whose out-of-fold score is best; the smaller of equals.
 
     Args:
         out_of_fold: labelled predictions, each by a network that never saw the image.
         metric: a key of METRICS.
+        several: an image may have any number of labels (see `clipped`).
     """
     sign = 1 if METRICS[metric].greater_is_better else -1
     probabilities = out_of_fold.probabilities.astype(np.float64)
-    allowed = [clip for clip in CANDIDATES if clip * probabilities.shape[1] < 1]
-    values = [sign * score(metric, labels=out_of_fold.truth, probabilities=clipped(probabilities, c)) for c in allowed]
+    allowed = [clip for clip in CANDIDATES if clip * (2 if several else probabilities.shape[1]) < 1]
+    values = [
+        sign * score(metric, labels=out_of_fold.truth, probabilities=clipped(probabilities, clip, several=several))
+        for clip in allowed
+    ]
     return float(allowed[int(np.argmax(values))])

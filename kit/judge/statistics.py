@@ -53,14 +53,17 @@ def score_with_interval(metric: str, *, labels: Truth, probabilities: Probabilit
         how = "Wilson"
     else:
         low, high = _bootstrap(metric, labels, probabilities, seed=seed)
-        how = f"stratified bootstrap, {NUM_DRAWS:,} draws"
+        how = f"{'stratified ' if labels.ndim == 1 else ''}bootstrap, {NUM_DRAWS:,} draws"
     return Score(metric=metric, value=value, low=low, high=high, num_images=len(labels), interval=how)
 
 
 def _bootstrap(metric: str, labels: Truth, probabilities: Probabilities, *, seed: int) -> tuple[float, float]:
-    """Return the 2.5 % and 97.5 % percentiles over draws with replacement inside each class, or set of labels."""
+    """Return the 2.5 % and 97.5 % percentiles over draws with replacement, inside each class where there is one.
+
+    Several or soft labels make no strata: nearly every row would be one of its own, and each draw the same.
+    """
     random = np.random.default_rng(seed)
-    strata = labels if labels.ndim == 1 else np.unique(labels, axis=0, return_inverse=True)[1]
+    strata = labels if labels.ndim == 1 else np.zeros(len(labels), dtype=np.int64)
     of_class = [np.flatnonzero(strata == k) for k in np.unique(strata)]
     function = METRICS[metric].function
     draws = np.empty(NUM_DRAWS)
@@ -68,7 +71,7 @@ def _bootstrap(metric: str, labels: Truth, probabilities: Probabilities, *, seed
         rows: NDArray[np.int64] = np.concatenate([random.choice(rows, size=len(rows)) for rows in of_class])
         draws[k] = function(labels[rows], probabilities[rows])
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
+    low, high = np.nanquantile(draws, [tail, 1 - tail])  # a draw may miss all members of a rare class
     return float(low), float(high)
 
 

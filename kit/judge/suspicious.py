@@ -4,11 +4,15 @@ Confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estim
 JAIR 70), as the library cleanlab does it: a class is claimed where its probability exceeds what is usual for it.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kit.errors import DataError, KitError
 from kit.judge.predict import Predictions
+from kit.judge.statistics import wilson_interval
 from kit.quality.fixes import Fix
 
 COLUMNS = ["image_id", "label", "suggested", "probability_of_label", "score", "rank"]
@@ -25,7 +29,8 @@ def suspicious_labels(predictions: Predictions) -> pd.DataFrame:
         `score` in [0, 1], 0 the most doubtful (normalised margin between label and suggestion); `rank` from 1.
 
     Raises:
-        DataError: predictions of another kind, several or soft labels, or fewer than two classes among the labels.
+        DataError: predictions of another kind, several or soft labels, fewer than two classes among the labels, or
+            networks that are not better than the answer that is always the most frequent class.
         KitError: cleanlab is not installed.
     """
     if predictions.kind != "out-of-fold":
@@ -40,6 +45,7 @@ def suspicious_labels(predictions: Predictions) -> pd.DataFrame:
     if len(np.unique(labels[known])) < 2:
         raise DataError(f"{len(known)} labelled images of fewer than two classes: labels cannot be compared.")
     given = labels[known]
+    _refuse_chance(given, predictions.probabilities[known].argmax(axis=1), predictions.classes)
     try:
         from cleanlab.filter import find_label_issues
         from cleanlab.rank import get_label_quality_scores
@@ -69,6 +75,22 @@ def suspicious_labels(predictions: Predictions) -> pd.DataFrame:
     ordered = found[np.asarray(doubtful, dtype=bool)].sort_values(["score", "image_id"], ignore_index=True)
     ordered["rank"] = np.arange(1, len(ordered) + 1)
     return ordered[COLUMNS]
+
+
+def _refuse_chance(given: NDArray[np.int64], answers: NDArray[np.int64], classes: Sequence[str]) -> None:
+    """Raise a `DataError` unless the accuracy's 95 % interval lies above the share of the most frequent class."""
+    counts = np.bincount(given, minlength=len(classes))
+    share = counts.max() / len(given)
+    right = int((answers == given).sum())
+    low, high = wilson_interval(right, len(given))
+    if low <= share:
+        raise DataError(
+            f"These networks cannot call a label suspicious: out of fold they are right on {right:,} of {len(given):,} "
+            f"images, an accuracy of {right / len(given):.3f} (95 % interval [{low:.3f}, {high:.3f}]), and the answer "
+            f"{classes[int(counts.argmax())]!r} for every image would be right on {share:.3f}. The lower end of the "
+            "interval must lie above that. Train longer or with pretrained weights (`kit run` with another recipe, or "
+            "--set schedule.epochs=N), or name a better run with --run."
+        )
 
 
 def proposed_for(suspicious: pd.DataFrame) -> tuple[Fix, ...]:

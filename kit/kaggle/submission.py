@@ -1,14 +1,14 @@
 """The submission: predictions in the competition's columns, ids in the sample's order, checked before writing."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from kit.competition import Competition
-from kit.data.labels import read_table
+from kit.competition import Competition, value_columns
+from kit.data.labels import read_table, without_image_suffix
 from kit.errors import SubmissionError
 from kit.home import writing
 from kit.judge.clip import clipped
@@ -36,7 +36,8 @@ def submission_table(
         clip: probabilities are kept at least this far off 0 and 1 (`kit.judge.clip`).
 
     Raises:
-        SubmissionError: test images are missing or unknown to the sample, or a probability is not a number.
+        SubmissionError: test images are missing or unknown to the sample, its columns are others, a probability is
+            not a number, or the adapter gives no table.
     """
     rule = competition.submission
     if not np.isfinite(predictions.probabilities).all():
@@ -45,7 +46,11 @@ def submission_table(
         )
     if own := competition.adapter_function("submission_rows"):
         table = own(predictions)
-        assert isinstance(table, pd.DataFrame)
+        if not isinstance(table, pd.DataFrame):
+            raise SubmissionError(
+                f"submission_rows in {competition.folder / 'adapter.py'} gave a {type(table).__name__}, expected a "
+                "pandas.DataFrame with the rows to hand in. Correct it and run the same command again."
+            )
         return table
     sample = sample or rule.sample
     if sample and not (data / sample).is_file():
@@ -58,7 +63,8 @@ def submission_table(
         names = [image_id.rsplit("/", 1)[-1] for image_id in names]
     if rule.ids == "name":
         names = [PurePosixPath((paths or {}).get(image_id, image_id)).name for image_id in predictions.image_ids]
-    probabilities = clipped(predictions.probabilities.astype(np.float64), clip) if clip else predictions.probabilities
+    raw, several = predictions.probabilities, competition.task == "multi-label"
+    probabilities = clipped(raw.astype(np.float64), clip, several=several) if clip else raw
     columns: dict[str, object] = {rule.id_column: names}
     if rule.values == "label":
         columns[rule.label_column] = [predictions.classes[k] for k in probabilities.argmax(axis=1)]
@@ -73,7 +79,10 @@ def submission_table(
         columns |= {name: probabilities[:, k] for k, name in enumerate(predictions.classes)}
     table = pd.DataFrame(columns)
     if sample:
-        return _in_order_of(table, data / sample, rule.id_column)
+        wanted = _read_sample(competition, data / sample)
+        plain = [without_image_suffix(name) for name in names] if rule.ids == "name" else names
+        table = table.iloc[_rows_in_order(plain, _ids(competition, wanted), data / sample)].reset_index(drop=True)
+        return table.assign(**{rule.id_column: wanted[rule.id_column]})[list(wanted.columns)]  # as the sample spells it
     return table.sort_values(rule.id_column, key=_natural, ignore_index=True)
 
 
@@ -83,46 +92,70 @@ def _natural(ids: pd.Series) -> pd.Series:
 
 
 def check_sample(competition: Competition, image_ids: Sequence[str], *, data: Path, sample: str = "") -> None:
-    """Refuse test images that are not those of the sample submission, before anything is trained on.
+    """Refuse a sample submission that has other columns or images, before anything is trained on.
 
     Args:
-        competition: its `submission` table names the sample.
+        competition: its `submission` table names the sample; where an adapter writes the rows, nothing is checked.
         image_ids: of the test images.
         data: folder that holds the sample submission; where it is missing, nothing is checked.
         sample: where it is not the competition's own.
 
     Raises:
-        SubmissionError: an id that one side lacks or has twice.
+        SubmissionError: an id that one side lacks or has twice, or columns that the submission would not have.
     """
     file = data / (sample or competition.submission.sample)
-    if file.is_file():
-        rule = competition.submission
-        columns = list(read_table(file, columns=[rule.id_column]).columns)
-        found = pd.DataFrame({column: list(image_ids) for column in columns}, dtype="str")
-        _in_order_of(found, file, rule.id_column)
+    if file.is_file() and competition.adapter_function("submission_rows") is None:
+        wanted = _read_sample(competition, file)
+        _rows_in_order([image_id.rsplit("/", 1)[-1] for image_id in image_ids], _ids(competition, wanted), file)
 
 
-def _in_order_of(table: pd.DataFrame, sample: Path, id_column: str) -> pd.DataFrame:
-    wanted = read_table(sample, columns=list(table.columns))
-    ids = [PurePosixPath(name).stem for name in wanted[id_column]]
-    table = table.assign(**{id_column: [PurePosixPath(name).stem for name in table[id_column]]})
-    for whose, names in (("The predictions name", list(table[id_column])), (f"{sample} names", ids)):
-        if doubled := sorted({name for name, count in Counter(names).items() if count > 1}):
+def _read_sample(competition: Competition, file: Path) -> pd.DataFrame:
+    """Read a sample submission and refuse columns other than those that the submission would have."""
+    wanted = read_table(file, columns=())
+    columns = [competition.submission.id_column, *value_columns(competition)]
+    missing = [column for column in columns if column not in wanted.columns]
+    further = [str(column) for column in wanted.columns if column not in columns]
+    if missing or further:
+        faults = [f"lacks the column {missing[0]!r}"] if missing else []
+        faults += [f"has the column {further[0]!r}, for which there are no values"] if further else []
+        raise SubmissionError(
+            f"{file} {' and '.join(faults)}. It has {len(wanted.columns)} columns ({_first(wanted.columns)}), and the "
+            f"submission would have {len(columns)} ({_first(columns)}). Correct [submission] or classes in "
+            "competition.toml, or write the rows with submission_rows in adapter.py."
+        )
+    return wanted
+
+
+def _first(columns: Iterable[str]) -> str:
+    names = list(map(str, columns))
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _ids(competition: Competition, wanted: pd.DataFrame) -> list[str]:
+    """Return the sample's ids as it spells them, without folders."""
+    return [name.rsplit("/", 1)[-1] for name in wanted[competition.submission.id_column]]
+
+
+def _rows_in_order(names: Sequence[str], sample_ids: Sequence[str], file: Path) -> list[int]:
+    """Return the row of `names` for each id of the sample, which may spell it with an image suffix; each once."""
+    known = set(names)
+    ids = [name if name in known else without_image_suffix(name) for name in sample_ids]
+    for whose, found in (("The predictions name", names), (f"{file} names", ids)):
+        if doubled := sorted({name for name, count in Counter(found).items() if count > 1}):
             raise SubmissionError(
                 f"{whose} {len(doubled)} ids more than once, first {doubled[:3]}. The submission must name every id "
                 "once; check test_files in competition.toml."
             )
-    missing = sorted(set(ids) - set(table[id_column]))
-    extra = sorted(set(table[id_column]) - set(ids))
+    missing = sorted(set(ids) - known)
+    extra = sorted(known - set(ids))
     if missing or extra:
         raise SubmissionError(
-            f"The predictions do not fit {sample}: {len(missing)} of {len(ids)} ids have none (first {missing[:3]}), "
+            f"The predictions do not fit {file}: {len(missing)} of {len(ids)} ids have none (first {missing[:3]}), "
             f"{len(extra)} predicted ids are not in it (first {extra[:3]}). The submission must name every id once; "
             "check test_files in competition.toml."
         )
-    ordered = table.set_index(id_column).loc[ids].reset_index()
-    ordered[id_column] = wanted[id_column].to_numpy()  # as the sample spells them
-    return ordered[list(wanted.columns)]
+    row_of = {name: row for row, name in enumerate(names)}
+    return [row_of[name] for name in ids]
 
 
 def write_submission(path: Path, table: pd.DataFrame) -> Path:

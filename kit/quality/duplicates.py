@@ -166,7 +166,8 @@ def clusters_of(pairs: pd.DataFrame, *, cap: int) -> list[Cluster]:
     clusters = []
     for paths, own in _components(pairs):
         exact = own["kind"] == "exact"
-        if len(paths) - int(exact.sum()) <= cap:
+        copies = sum(len(equal) - 1 for equal, _ in _components(own[exact]))
+        if len(paths) - copies <= cap:
             clusters.append(Cluster(paths=paths, look_alikes=False))
             continue
         clusters.append(Cluster(paths=paths, look_alikes=True))

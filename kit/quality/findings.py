@@ -12,6 +12,9 @@ _MAX_SHOWN = 5
 _MAX_RECORDED = 50
 
 
+UNREADABLE = ("unreadable", "truncated")  # kinds of findings about files that give no pixels
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing that was found about some images, or about the set as a whole."""
@@ -35,20 +38,33 @@ def proposed_fixes(findings: Sequence[Finding]) -> tuple[Fix, ...]:
     return tuple(found[image_id] for image_id in sorted(found))
 
 
-def gate(findings: Sequence[Finding], *, override: bool = False) -> None:
+def gate(findings: Sequence[Finding], *, slug: str, override: bool = False) -> None:
     """Refuse to train on data with a finding of severity stop, unless overridden.
+
+    Files that cannot be read stop a run in any case: there is nothing to train on or to score.
+
+    Args:
+        findings: all of them.
+        slug: of the competition, for the message.
+        override: train in spite of the others.
 
     Raises:
         DataError: all of them in one message, with the ways out.
     """
     stops = [finding for finding in findings if finding.severity == "stop"]
-    if not stops or override:
+    if override:
+        stops = [finding for finding in stops if finding.kind in UNREADABLE]
+    if not stops:
         return
     listed = " ".join(f"({number}) {finding.message}" for number, finding in enumerate(stops, 1))
     raise DataError(
         f"The data has {len(stops)} fault{'s' if len(stops) > 1 else ''} that would make scores wrong or training "
-        f"fail: {listed} `kit check SLUG` shows the pictures and writes proposed rows for fixes.csv; "
-        "--despite-findings trains all the same, and the record says so."
+        f"fail: {listed} `kit check {slug}` shows the pictures and writes proposed rows for fixes.csv"
+        + (
+            ", by which such files are left out."
+            if all(finding.kind in UNREADABLE for finding in stops)
+            else "; --despite-findings trains all the same if every file can be read, and the record says so."
+        )
     )
 
 

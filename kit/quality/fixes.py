@@ -5,7 +5,7 @@ Columns: image_id, action (drop, relabel, keep), label (for relabel), who, when 
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from datetime import date
 from pathlib import Path
@@ -75,7 +75,8 @@ def read_fixes(path: Path, *, classes: Sequence[str], several: bool = False) -> 
     Args:
         path: the file.
         classes: what a label may be.
-        several: an image may have several classes (multi-label); a new label then joins them by " + ".
+        several: an image may have any number of classes (multi-label); a new label then joins them by " + ", and an
+            empty one means none.
 
     Raises:
         DataError: other columns, an unknown action or label, an image twice, no reason given; names file and row.
@@ -107,14 +108,25 @@ def read_fixes(path: Path, *, classes: Sequence[str], several: bool = False) -> 
     return Fixes(rows=tuple(rows.values()))
 
 
-def apply_fixes(table: pd.DataFrame, fixes: Fixes) -> pd.DataFrame:
+def apply_fixes(table: pd.DataFrame, fixes: Fixes, *, elsewhere: Container[str] = ()) -> pd.DataFrame:
     """Return `table` (image_id, label, maybe target_<class>) without the dropped rows and with the new labels.
 
+    Args:
+        table: the images of one protocol.
+        fixes: of the whole data set, whatever the protocol.
+        elsewhere: ids of images that the data has and this table lacks; fixes of theirs are passed over.
+
     Raises:
-        DataError: a fix names an image that the table does not have.
+        DataError: an image to drop or relabel is neither in the table nor elsewhere.
     """
+    if not fixes.rows:
+        return table.reset_index(drop=True)
     there = set(table["image_id"])
-    unknown = [fix.image_id for fix in fixes.rows if fix.image_id not in there]
+    unknown = [
+        fix.image_id
+        for fix in fixes.rows
+        if fix.action != "keep" and fix.image_id not in there and fix.image_id not in elsewhere
+    ]
     if unknown:
         raise DataError(
             f"{len(unknown)} of {len(fixes.rows)} fixes name an image that is not in the data, first {unknown[:5]}."
@@ -125,10 +137,11 @@ def apply_fixes(table: pd.DataFrame, fixes: Fixes) -> pd.DataFrame:
     new = fixed["image_id"].map(fixes.relabelled)
     changed = new.notna()
     fixed["label"] = fixed["label"].where(~changed, new)
-    for column in [name for name in fixed.columns if name.startswith(TARGET)]:
-        name = column.removeprefix(TARGET)
-        shown = [name == label or name in str(label).split(JOINED) for label in new]
-        fixed[column] = fixed[column].where(~changed, np.array(shown, dtype="float64"))
+    classes = [str(column).removeprefix(TARGET) for column in fixed.columns if str(column).startswith(TARGET)]
+    # The name of a class may hold " + " where an image has one class only.
+    shown = [[label] if label in classes else label.split(JOINED) for label in new[changed]]
+    for name in classes:
+        fixed.loc[changed, TARGET + name] = np.array([name in names for names in shown], dtype="float64")
     return fixed
 
 
@@ -177,7 +190,8 @@ def _check(fix: Fix, where: str, classes: Sequence[str], *, several: bool) -> No
         refuse(f"no action for {fix.image_id!r}. Decide among {', '.join(ACTIONS)}, or remove the row.")
     if fix.action not in ACTIONS:
         refuse(f"unknown action {fix.action!r}.{did_you_mean(fix.action, list(ACTIONS))} Known: {', '.join(ACTIONS)}.")
-    unknown = [name for name in (fix.label.split(JOINED) if several else [fix.label]) if name not in classes]
+    names = [fix.label] if not several else fix.label.split(JOINED) if fix.label else []
+    unknown = [name for name in names if name not in classes]
     if fix.action == "relabel" and unknown:
         hint = did_you_mean(unknown[0], list(classes))
         known = f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"

@@ -14,10 +14,13 @@ from kit.quality.findings import SEVERITIES, Finding, first_of, images
 from kit.quality.fixes import Fixes
 from kit.quality.probe import CONTENT, MAX_P, METADATA, NAMES, Probe, as_plain, probe_labels, probe_sides
 from kit.quality.split_checks import check_duplicates, check_groups, folds_of
+from kit.rules import FoldRule
 
 WARN_SKILL = 0.10  # of a file fact that tells the label; 0 is chance, 1 is certainty
 NOTE_SKILL = 0.02
 SHIFT_AREA = 0.6  # area under the ROC curve of a fact that tells train from test
+
+AUTO = FoldRule()
 
 
 def check_quality(
@@ -29,6 +32,7 @@ def check_quality(
     split_is_official: bool,
     classes: Sequence[str],
     fixes: Fixes | None = None,
+    rule: FoldRule = AUTO,
 ) -> list[Finding]:
     """Return everything that was found, the worst first; nothing is changed.
 
@@ -39,6 +43,8 @@ def check_quality(
         folds: the training rows with `image_id` and `fold`; None where there are no folds.
         split_is_official: the publisher parted train and test; otherwise this kit did.
         classes: of the competition.
+        rule: how the folds were made; copies that it leaves apart on purpose, and folds that somebody else dealt, are
+            warnings.
         fixes: an image that they keep is left out of every finding, unless its file cannot be read.
     """
     fixes = fixes or Fixes()
@@ -53,8 +59,8 @@ def check_quality(
     fold_of = folds_of(folds)
     found = [
         *check_files(rows, kept=fixes.kept),
-        *check_duplicates(quiet, pairs, fold_of=fold_of, split_is_official=split_is_official),
-        *check_groups(parted, fold_of=fold_of, split_is_official=split_is_official),
+        *check_duplicates(quiet, pairs, fold_of=fold_of, split_is_official=split_is_official, rule=rule),
+        *check_groups(parted, fold_of=fold_of, split_is_official=split_is_official, rule=rule),
         *_check_classes(train, classes=classes, num_folds=len(set(fold_of.values()))),
         *_check_test(used, classes=classes, fixes=fixes),
         *_check_leaks(probe_labels(train, facts)),

@@ -7,12 +7,13 @@ import pandas as pd
 from kit.quality.duplicates import clusters_of, default_cap
 from kit.quality.findings import Finding, first_of, images
 from kit.quality.fixes import Fix
+from kit.rules import FoldRule
 
 Pair = tuple[str, str, str]  # image id, image id, kind (exact, near, mirrored)
 
 
 def check_duplicates(
-    rows: pd.DataFrame, pairs: pd.DataFrame, *, fold_of: dict[str, int], split_is_official: bool
+    rows: pd.DataFrame, pairs: pd.DataFrame, *, fold_of: dict[str, int], split_is_official: bool, rule: FoldRule
 ) -> list[Finding]:
     """Return findings about pairs of equal pictures: across train and test, across folds, within a side, mislabelled.
 
@@ -20,7 +21,7 @@ def check_duplicates(
         rows: table rows to look at.
         pairs: see `check_quality`; pairs with an image that is not in `rows` are passed over.
         fold_of: image id -> fold.
-        split_is_official: see `check_quality`.
+        split_is_official: see `check_quality`, also of `rule`.
     """
     row_of = rows.drop_duplicates("path").set_index("path")[["image_id", "split", "label", "group"]].to_dict("index")
     crowds = clusters_of(pairs, cap=default_cap(len(rows)))
@@ -40,7 +41,7 @@ def check_duplicates(
         pair = (a, b, kind)
         # Of a crowd of look-alikes, only what was given one group is taken for copies of one picture.
         same_group = row_of[path_a]["group"] == row_of[path_b]["group"]
-        if kind != "exact" and path_a in crowd_of and not same_group:
+        if kind != "exact" and (path_a in crowd_of or rule.near_duplicates == "ignore") and not same_group:
             look_alikes.append(pair)
             continue
         if a_in_test != b_in_test:
@@ -75,7 +76,7 @@ def check_duplicates(
                 across_folds,
                 "in different folds, so that out-of-fold scores are partly recall",
                 "Give both the same group in competition.toml, or drop one with a row in fixes.csv",
-                official=False,
+                official=rule.by == "column",
                 proposed=[_drop(b, a) for a, b, _ in across_folds],
             )
         )
@@ -159,7 +160,9 @@ def folds_of(folds: pd.DataFrame | None) -> dict[str, int]:
     return {str(image_id): int(fold) for image_id, fold in zip(dealt["image_id"], dealt["fold"], strict=True)}
 
 
-def check_groups(rows: pd.DataFrame, *, fold_of: dict[str, int], split_is_official: bool) -> list[Finding]:
+def check_groups(
+    rows: pd.DataFrame, *, fold_of: dict[str, int], split_is_official: bool, rule: FoldRule
+) -> list[Finding]:
     """Return findings about groups that the split or the folds part; arguments as in `check_duplicates`."""
     found = []
     for kind, where, sides in (
@@ -170,7 +173,7 @@ def check_groups(rows: pd.DataFrame, *, fold_of: dict[str, int], split_is_offici
         if parted.empty:
             continue
         groups = sorted(parted["group"].unique().tolist())
-        official = kind == "group-split" and split_is_official
+        official = split_is_official if kind == "group-split" else rule.by == "column"
         found.append(
             Finding(
                 kind=kind,

@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from kit.rules import SubmissionRule
 from kit.scaffold.scaffold import quoted, write_competition
 from kit.scaffold.survey import Survey
 from kit.scrape.scrape import SOURCE_TOML
@@ -167,6 +168,8 @@ def _rules(found: Survey) -> str:
         tables.append(_lines("protocols.official", official))
     if found.submission is not None:
         tables.append(table_toml("submission", found.submission))
+    elif found.task == "multi-label":
+        tables.append(table_toml("submission", SubmissionRule(values="labels", label_column="labels")))
     return "\n\n".join(tables)
 
 

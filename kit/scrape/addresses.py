@@ -15,6 +15,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 from kit.errors import ConfigError
 
 LONGEST_URL = 8192  # characters
+HOST_NOT_PUBLIC, PORT_NOT_ASKED = "host is not public", "port not asked"  # reasons that --allow-host takes away
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_.:-]+")
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
@@ -105,7 +106,7 @@ def normalised(url: str, *, allowed: AllowedHosts = NO_HOSTS) -> str:
         raise RefusedError("not an address")
     port = port or _DEFAULT_PORTS[scheme]
     if port not in (80, 443) and port < 1024 and (host, port) not in allowed:
-        raise RefusedError(f"port not asked (port {port})")
+        raise RefusedError(f"{PORT_NOT_ASKED} (port {port})")
     netloc = f"[{host}]" if ":" in host else host
     if port != _DEFAULT_PORTS[scheme]:
         netloc += f":{port}"
@@ -178,5 +179,5 @@ def checked_addresses(host: str, port: int, *, allowed: AllowedHosts, resolve: R
         # All, not some: a name that has both public and private addresses is a common disguise.
         for address in addresses:
             if not is_public(address):
-                raise RefusedError(f"host is not public ({address})")
+                raise RefusedError(f"{HOST_NOT_PUBLIC} ({address})")
     return addresses

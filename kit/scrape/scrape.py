@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kit.competition import checked_slug, competition_folders, read_competition
+from kit.errors import CompetitionError, DataError
 from kit.home import family, write_text
 from kit.progress import Say
 from kit.scaffold.scaffold import write_competition
-from kit.scrape.addresses import AllowedHosts, RefusedError, normalised, read_allowed_hosts
+from kit.scrape.addresses import (
+    HOST_NOT_PUBLIC,
+    PORT_NOT_ASKED,
+    AllowedHosts,
+    RefusedError,
+    normalised,
+    place_of,
+    read_allowed_hosts,
+)
 from kit.scrape.collector import Collector, Limits
 from kit.scrape.manifest import (
     ManifestRow,
@@ -72,8 +81,13 @@ class Collection:
         return tuple(conflicts_in(self.rows))
 
     def counts_by_class(self) -> dict[str, int]:
-        """Return class -> number of images that are there."""
+        """Return class -> number of images that are there, of the classes that have one."""
         return dict(sorted(Counter(path.split("/")[0] for path in self.paths).items()))
+
+    @property
+    def empty_classes(self) -> tuple[str, ...]:
+        """The classes of the lists of which no image is there."""
+        return tuple(sorted({row.label for row in self.rows} - self.counts_by_class().keys()))
 
     def counts(self) -> list[tuple[str, str, int]]:
         """Return (status, reason without what varies, number of rows), the most frequent first within a status."""
@@ -95,7 +109,8 @@ def collect(
 ) -> Collection:
     """Fetch the images of `lists` into `KIT_HOME/collected/NAME/images/CLASS/`, and write the manifest beside it.
 
-    Addresses that are settled already are not asked again; interrupted, the same call goes on. An image that the user
+    Addresses that are settled already are not asked again, but for those whose host is allowed since; interrupted,
+    the same call goes on. An image that the user
     has removed stays removed. An image found twice is kept once; found in two classes, it is kept in the
     first and named among the conflicts.
 
@@ -109,17 +124,20 @@ def collect(
         say: takes one line of progress.
 
     Raises:
+        CompetitionError: the name is that of a competition whose images are others; nothing was fetched.
         ConfigError, DataError: a list or the manifest that cannot be read, a class name that is not safe.
         StorageError: the images cannot be written.
     """
+    _refuse_other_competition(checked_slug(name))
     limits = limits or Limits()
     allowed = read_allowed_hosts(allow_hosts)
     wanted = read_url_lists(lists, label=label)
-    home = family("collected") / checked_slug(name)
+    home = family("collected") / name
     folder = home / "images"
     with open_journal(home) as (journal, interrupted):
         standing = read_manifest(home)
         known = _by_key(standing, allowed) | interrupted
+        known = {key: row for key, row in known.items() if not _is_allowed_since(key, row, allowed)}
         if retry_failed:
             known = {key: row for key, row in known.items() if row.status != "failed"}
         removed = {row.file for row in standing if row.status == "ok" and not (folder / row.file).is_file()}
@@ -179,9 +197,7 @@ def competition_of(name: str, collection: Collection, *, say: Say = print) -> Pa
     counts = collection.counts_by_class()
     if (folder := competition_folders().get(name)) is not None:
         found = read_competition(folder)
-        if COLLECTED not in found.sources:
-            say(f"{folder} has no source {COLLECTED!r}: `kit run {name}` does not use these images. Take another name.")
-        elif new := [label for label in counts if label not in found.classes]:
+        if new := [label for label in counts if label not in found.classes]:
             say(f"{folder / 'competition.toml'} lacks the classes {', '.join(new)}: add them, or remove their folders.")
         return folder
     if len(counts) < 2:
@@ -198,6 +214,47 @@ def competition_of(name: str, collection: Collection, *, say: Say = print) -> Pa
         citation="Collected with kit scrape.",
         readme=README.format(name=name, count=len(collection.paths), num_classes=len(counts)),
     ).resolve()
+
+
+def refuse_empty(collection: Collection) -> None:
+    """Raise a `DataError` with the commonest reason where no image was kept."""
+    if any(row.status == "ok" for row in collection.rows):
+        return
+    (_, reason), count = Counter((row.status, row.kind_of_reason) for row in collection.rows).most_common(1)[0]
+    first = next(row for row in collection.rows if row.kind_of_reason == reason)
+    way_out = "Correct the addresses, or ask those that failed once more with --retry-failed."
+    if reason == HOST_NOT_PUBLIC:
+        host = place_of(first.final_url)[1]
+        way_out = (
+            f"Addresses inside a network are asked only where you name the host: "
+            f"--allow-host {f'[{host}]' if ':' in host else host}."
+        )
+    raise DataError(
+        f"No image was kept of {len(collection.rows):,} addresses. The commonest reason, {count:,} times: "
+        f"{first.reason}; the first of them is {first.url}. {way_out} {collection.manifest} says what became of each."
+    )
+
+
+def _refuse_other_competition(name: str) -> None:
+    """Refuse a competition that would not use the images: it has no source set of collected ones."""
+    folder = competition_folders().get(name)
+    if folder and COLLECTED not in read_competition(folder).sources:
+        raise CompetitionError(
+            f"The competition {name}, in {folder}, has images of its own and no source {COLLECTED!r}: it would not use "
+            f"what is collected under its name. Nothing was fetched. Take another name, e.g. `kit scrape my-{name}`, "
+            "and `kit scrape` writes a competition of that name."
+        )
+
+
+def _is_allowed_since(key: str, row: ManifestRow, allowed: AllowedHosts) -> bool:
+    """Tell whether an address was refused for its host or port, and the user has named that host now."""
+    if row.status != "refused" or row.kind_of_reason not in (HOST_NOT_PUBLIC, PORT_NOT_ASKED):
+        return False
+    try:
+        _, host, port = place_of(normalised(row.final_url or key, allowed=allowed))
+    except RefusedError:
+        return False
+    return (host, port) in allowed
 
 
 def _key_of(url: str, allowed: AllowedHosts) -> str:

@@ -271,7 +271,7 @@ def _unreadable(reasons: dict[int, str], *, num_images: int, folder: Path) -> Da
     return DataError(
         f"{len(reasons):,} of {num_images:,} images in {folder} cannot be decoded. "
         f"{'The first five' if len(reasons) > 5 else 'They are'}: {first} "
-        "`kit check SLUG` lists them all; leave them out by a line each in the competition's fixes.csv, or replace "
+        "`kit check` lists them all, and proposes rows for fixes.csv by which they are left out; or replace "
         "the files. What was decoded is kept and is not decoded again."
     )
 
