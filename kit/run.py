@@ -13,7 +13,7 @@ from kit.data.folds import fold_fingerprint, write_folds
 from kit.data.schema import has_targets, target_columns
 from kit.errors import DataError
 from kit.home import write_json
-from kit.judge.clip import best_clip
+from kit.judge.clip import CANDIDATES, best_clip
 from kit.judge.judgement import Judgement, judge
 from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
 from kit.kaggle.submission import submission_table, write_submission
@@ -166,8 +166,9 @@ def _clip_of(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say) ->
     if "out-of-fold" not in predictions:
         say("the submission is not clipped: that is chosen out of fold, and there are no folds (--folds 5)")
         return 0.0
-    clip = best_clip(predictions["out-of-fold"], metric=plan.protocol.metric)
-    say(f"the submission is clipped at {clip:.2g}, which is best out of fold")
+    clip = best_clip(predictions["out-of-fold"], metric=plan.protocol.metric, several=plan.several_labels)
+    largest = " and the largest that is tried" if clip >= CANDIDATES[-1] else ""
+    say(f"the submission's probabilities are clipped at {clip:.2g}, which is best out of fold{largest}")
     return clip
 
 

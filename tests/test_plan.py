@@ -185,6 +185,19 @@ def test_a_changed_table_is_noticed_with_what_came_and_went(toy_competition, tmp
     assert "1 images went, e.g. red/0" in line
 
 
+def test_an_image_that_comes_into_a_linked_folder_is_seen(toy_competition, tmp_path):
+    slug = toy_competition()
+    write_files(tmp_path / "elsewhere", {f"{k}.png": coloured_png("red", k) for k in range(3)})
+    write_files(tmp_path / "own", {f"blue/{k}.png": coloured_png("blue", k) for k in range(3)})
+    (tmp_path / "own" / "red").symlink_to(tmp_path / "elsewhere")
+    changed(tmp_path, "[sources.local]\n", f'[sources.own]\nfolder = "{tmp_path / "own"}"\n\n[sources.local]\n')
+    changed(tmp_path, 'images = "*/*/*.png"', 'images = "**/*.png"')
+    settings = {"source": "own", "protocol": "folds", "overrides": ["num_folds=2"]}
+    assert len(planned(slug, **settings).train) == 6
+    write_files(tmp_path / "elsewhere", {"9.png": coloured_png("red", 9)})
+    assert len(planned(slug, **settings).train) == 7
+
+
 def test_a_row_without_an_image_is_refused_before_training(toy_competition, tmp_path):
     slug = toy_competition()
     changed(tmp_path, 'rule = "folder"\nimages = "*/*/*.png"', 'rule = "adapter"')

@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
 
 from kit.competition import Competition
+from kit.data.labels import files_below
 from kit.data.samples import Samples, build_samples
 from kit.data.schema import SCHEMA_VERSION, fingerprint_of, read_samples_table, write_table
 from kit.errors import DataError
@@ -133,10 +135,8 @@ def _read(folder: Path, *, data: Path, classes: tuple[str, ...]) -> Samples:
 
 
 def _signature(data: Path) -> str:
-    return fingerprint(
-        *(
-            f"{path.relative_to(data).as_posix()} {(facts := path.stat()).st_size} {facts.st_mtime_ns}"
-            for path in sorted(data.rglob("*"))
-            if path.is_file()
-        )
-    )
+    digest = sha256()
+    for name, entry in files_below(data):
+        facts = entry.stat()
+        digest.update(f"{name} {facts.st_size} {facts.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

@@ -13,15 +13,12 @@ CANDIDATES = (0.0, *np.geomspace(1e-6, 0.1, 51))
 
 
 def clipped(probabilities: NDArray[np.float64], clip: float, *, several: bool = False) -> NDArray[np.float64]:
-    """Return float64 (N, C): each value at least `clip`, the order of the classes kept.
+    """Return float64 (N, C): values moved into [clip, 1 - clip], then rows scaled to sum to 1 again.
 
-    Mixing with an answer that knows nothing does this in one step: 1/C for each of C classes, so that rows sum to 1
-    as before and no value is above 1 - clip (C - 1); with `several` labels each class is a question of its own,
-    mixed with 1/2, and values are in [clip, 1 - clip] however many classes there are.
+    With `several` labels each class is a question of its own, and rows are not scaled.
     """
-    num_answers = 2 if several else probabilities.shape[1]
-    mixed: NDArray[np.float64] = probabilities * (1 - clip * num_answers) + clip
-    return mixed
+    kept: NDArray[np.float64] = np.clip(probabilities, clip, 1 - clip)
+    return kept if several else kept / kept.sum(axis=1, keepdims=True)
 
 
 def best_clip(out_of_fold: Predictions, *, metric: str, several: bool = False) -> float:
