@@ -8,7 +8,7 @@ from toys import coloured_png, write_files
 from kit.competition import load_competition
 from kit.data.folds import write_folds
 from kit.data.prepare import prepare
-from kit.errors import DataError
+from kit.errors import DataError, SubmissionError
 from kit.plan import conditions_of, plan_run
 from kit.quality.fixes import Fix, add_fixes, fixes_path
 from kit.run import finish, train_models
@@ -183,6 +183,13 @@ def test_a_changed_table_is_noticed_with_what_came_and_went(toy_competition, tmp
     (line,) = [line for line in said if "dealt anew" in line]
     assert "1 images came, e.g. blue/9" in line
     assert "1 images went, e.g. red/0" in line
+
+
+def test_a_sample_that_is_not_there_is_refused_before_training(toy_competition, tmp_path):
+    slug = toy_competition()
+    changed(tmp_path, "[submission]\n", '[submission]\nsample = "samp.csv"\n')
+    with pytest.raises(SubmissionError, match=r"The sample submission samp\.csv is not in "):
+        planned(slug)
 
 
 def test_an_image_that_comes_into_a_linked_folder_is_seen(toy_competition, tmp_path):

@@ -118,7 +118,8 @@ def test_a_sample_that_fits_is_let_pass(tmp_path):
     check(tmp_path, "id,label\nb,x\na.jpg,x\n")
     check(tmp_path, "red,id,blue\n0,b,1\n0,a,1\n", values="probabilities")
     check(tmp_path, "id,label\ntest/b.png,x\ntest/a.png,x\n", ids=("test/a", "test/b"))
-    check_sample(competition(tmp_path), ("a",), data=tmp_path, sample="not_there.csv")
+    with pytest.raises(SubmissionError, match=r"The sample submission not_there\.csv is not in"):
+        check_sample(competition(tmp_path), ("a",), data=tmp_path, sample="not_there.csv")
 
 
 def test_ids_with_dots_are_told_apart(tmp_path):

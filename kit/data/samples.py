@@ -9,7 +9,7 @@ import pandas as pd
 
 from kit.competition import Competition
 from kit.data.labelling import label_images
-from kit.data.labels import find_images, from_lists, image_id_of
+from kit.data.labels import files_below, find_images, from_lists, has_image_suffix, image_id_of
 from kit.data.schema import checked_table, fingerprint_of, labelled, truth_of
 from kit.data.splits import official_split, random_split
 from kit.errors import DataError
@@ -89,7 +89,7 @@ def build_samples(
     facts = inspect_files(data, table["path"].tolist(), known=known_facts, say=say)
     table["sha256"] = facts["sha256"].to_numpy()
     _refuse_fixed_tests(competition, data, table, protocol, fixes, complete=complete)
-    elsewhere = {image_id_of(path) for path in find_images(data)} if fixes.rows else set()
+    elsewhere = {image_id_of(path) for path, _ in files_below(data)} if fixes.rows else set()
     table = apply_fixes(table, fixes, elsewhere=elsewhere)
     looked_at = facts[facts["path"].isin(table["path"])]
     duplicates = find_duplicates(
@@ -142,7 +142,12 @@ def _unlabelled_test(competition: Competition, data: Path, protocol: Protocol) -
     if pattern:
         return find_images(data, pattern)
     if function := competition.adapter_function("test_samples"):
-        return list(function(data)["path"])
+        rows = pd.DataFrame(function(data))
+        if "path" not in rows or (rows["path"].fillna("") == "").any():
+            raise DataError(
+                f"test_samples in {competition.folder / 'adapter.py'} gave a table without a `path` for every image."
+            )
+        return rows["path"].astype("str").tolist()
     return []
 
 
@@ -217,7 +222,7 @@ def _refuse_fixed_tests(
 def _tell_what_is_left_out(table: pd.DataFrame, data: Path, *, say: Say) -> None:
     if num_unused := int((table["split"] == "unused").sum()):
         say(f"{num_unused:,} labelled images are on neither side of the split, and are not used")
-    unnamed = sorted(set(find_images(data)) - set(table["path"]))
+    unnamed = sorted({path for path, _ in files_below(data) if has_image_suffix(path)} - set(table["path"]))
     if unnamed:
         say(f"{len(unnamed):,} image files have no row and are not used, e.g. {', '.join(unnamed[:3])}")
 

@@ -53,11 +53,6 @@ def submission_table(
             )
         return table
     sample = sample or rule.sample
-    if sample and not (data / sample).is_file():
-        raise SubmissionError(
-            f"The sample submission {sample} is not in {data}, and it says in which order {competition.slug} wants its "
-            "ids. Fetch the competition's files again, or correct submission.sample in competition.toml."
-        )
     names = list(predictions.image_ids)
     if sample or rule.ids != "image_id":
         names = [image_id.rsplit("/", 1)[-1] for image_id in names]
@@ -97,20 +92,26 @@ def check_sample(competition: Competition, image_ids: Sequence[str], *, data: Pa
     Args:
         competition: its `submission` table names the sample; where an adapter writes the rows, nothing is checked.
         image_ids: of the test images.
-        data: folder that holds the sample submission; where it is missing, nothing is checked.
+        data: folder that holds the sample submission.
         sample: where it is not the competition's own.
 
     Raises:
-        SubmissionError: an id that one side lacks or has twice, or columns that the submission would not have.
+        SubmissionError: the sample is missing, an id that one side lacks or has twice, or columns that the submission
+            would not have.
     """
     file = data / (sample or competition.submission.sample)
-    if file.is_file() and competition.adapter_function("submission_rows") is None:
+    if competition.adapter_function("submission_rows") is None:
         wanted = _read_sample(competition, file)
         _rows_in_order([image_id.rsplit("/", 1)[-1] for image_id in image_ids], _ids(competition, wanted), file)
 
 
 def _read_sample(competition: Competition, file: Path) -> pd.DataFrame:
     """Read a sample submission and refuse columns other than those that the submission would have."""
+    if not file.is_file():
+        raise SubmissionError(
+            f"The sample submission {file.name} is not in {file.parent}, and it says in which order {competition.slug} "
+            "wants its ids. Fetch the competition's files again, or correct submission.sample in competition.toml."
+        )
     wanted = read_table(file, columns=())
     columns = [competition.submission.id_column, *value_columns(competition)]
     missing = [column for column in columns if column not in wanted.columns]
