@@ -34,7 +34,7 @@ _DAMAGE = (
     lzma.LZMAError,
     struct.error,
     EOFError,
-    NotImplementedError,  # zipfile's word for a compression that it lacks
+    RuntimeError,  # zipfile's kind of error for a compression that it lacks, or an encrypted member
     ValueError,
     OverflowError,
 )
