@@ -9,11 +9,12 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from scrape_site import Site, collector
 from toys import make_toy_competition
 
 # The same examples on every run: a failure is a fact about the commit. No deadline: machines differ.
@@ -90,3 +91,17 @@ def finished_toy(trained_root: Path, tmp_path: Path, own_home: Path, monkeypatch
     monkeypatch.setenv("KIT_COMPETITIONS", str(tmp_path / "competitions"))
     monkeypatch.setenv("KIT_MIRROR", str(tmp_path / "mirror"))
     return "toy"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """Give a web site on loopback for a scrape."""
+    site = Site()
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def collect(tmp_path: Path, site: Site) -> Callable[..., object]:
+    """Return the function that collects from `site` (see `scrape_site.collector`)."""
+    return collector(tmp_path, site)

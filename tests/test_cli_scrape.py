@@ -2,7 +2,7 @@
 
 import pytest
 import typer
-from scrape_site import Site, http
+from scrape_site import http
 from toys import coloured_png, write_files
 from typer.testing import CliRunner
 
@@ -13,13 +13,6 @@ from kit.errors import CompetitionError, DataError
 from kit.files.fetch import fetch
 from kit.scaffold.scaffold import write_competition
 from kit.scrape.scrape import collect, competition_of, near_duplicates_of
-
-
-@pytest.fixture
-def site():
-    site = Site()
-    yield site
-    site.close()
 
 
 @pytest.fixture

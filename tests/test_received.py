@@ -7,23 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from scrape_site import Site, collector, http
+from scrape_site import http
 from toys import coloured_png
 
 from kit.scrape.addresses import RefusedError
 from kit.scrape.received import facts_of, licence_in, refuse_opt_out
-
-
-@pytest.fixture
-def site():
-    site = Site()
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def collect(tmp_path, site):
-    return collector(tmp_path, site)
 
 
 def test_what_is_no_image_is_refused_each_with_its_own_reason(collect, site):

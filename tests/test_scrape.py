@@ -13,24 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from scrape_site import QUICK, Site, collector, hang_up, http, say_nothing, states, tiny_png
+from scrape_site import QUICK, hang_up, http, say_nothing, states, tiny_png
 from toys import coloured_png, write_files
 
 from kit.errors import ConfigError, DataError, StorageError
 from kit.scrape.collector import Limits
 from kit.scrape.manifest import JOURNAL, MANIFEST, ManifestRow, open_journal, read_manifest
-
-
-@pytest.fixture
-def site():
-    site = Site()
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def collect(tmp_path, site):
-    return collector(tmp_path, site)
 
 
 def test_an_image_is_stored_under_its_checksum_with_the_suffix_of_its_content(collect, site, own_home):

@@ -10,24 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from scrape_site import QUICK, Site, collector, hang_up, http, states
+from scrape_site import QUICK, Site, hang_up, http, states
 from toys import coloured_png
 
 from kit.scrape.addresses import RefusedError, read_allowed_hosts
 from kit.scrape.host_queue import HostQueue
 from kit.scrape.web import FailedError, Web
-
-
-@pytest.fixture
-def site():
-    site = Site()
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def collect(tmp_path, site):
-    return collector(tmp_path, site)
 
 
 @pytest.mark.parametrize(

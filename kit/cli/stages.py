@@ -129,6 +129,7 @@ def fetch(slug: Slug, source: SourceName = None, mirror: Mirror = None) -> None:
 @on_a_plan
 def prepare(plan: "RunPlan") -> None:
     """Label, fold and decode: everything before training."""
+    from kit.data.fold_report import fold_report
     from kit.plan import pack_for
 
     pack = pack_for(plan, say=say)
@@ -140,6 +141,7 @@ def prepare(plan: "RunPlan") -> None:
     if plan.recipe.num_folds:
         sizes = plan.train["fold"].value_counts().sort_index()
         print(f"folds     {plan.recipe.num_folds}: {', '.join(f'{n:,}' for n in sizes)} images")
+        print(f"even      {fold_report(plan.train)}")
     print(f"data      {plan.samples.folder}")
     print(f"pack      {pack.folder}")
     print(f"version   {plan.samples.fingerprint}")

@@ -19,6 +19,7 @@ from kit.data.labels import (
     from_name_patterns,
     from_name_re,
     image_id_of,
+    labels_in,
     read_table,
     refuse_empty,
     refuse_odd_names,
@@ -136,12 +137,7 @@ def _from_csv_rule(competition: Competition, data: Path, rule: LabelRule) -> pd.
     for name, column in extra.items():
         table[name] = _numbers(rows, [column], file)[:, 0] if name == "weight" else rows[column]
     if not rule.target_columns:
-        if rule.separator:
-            parts = [[p.strip() for p in text.split(rule.separator) if p.strip()] for text in rows[rule.label_column]]
-            table["label"] = [JOINED.join(part) for part in parts]
-        else:
-            table["label"] = rows[rule.label_column]
-        return table
+        return table.assign(label=[JOINED.join(labels_in(text, rule.separator)) for text in rows[rule.label_column]])
     targets = _numbers(rows, rule.target_columns, file)
     if competition.task != "single-label":
         return with_targets(table.assign(label=""), targets, classes=competition.classes)

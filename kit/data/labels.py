@@ -212,10 +212,12 @@ def from_csv(
     if not separator:
         refuse_empty(table, label_column, id_column=id_column, file=file)
     paths = csv_paths(table, id_column=id_column, folder=folder, suffix=suffix, file=file)
-    labels = table[label_column].tolist()
-    if separator:
-        return from_lists(paths, [[one.strip() for one in text.split(separator) if one.strip()] for text in labels])
-    return from_lists(paths, labels)
+    return from_lists(paths, [labels_in(text, separator) for text in table[label_column]])
+
+
+def labels_in(text: str, separator: str) -> list[str]:
+    """Return the labels that a cell holds: one, or those that `separator` parts, if it is not empty."""
+    return [one.strip() for one in text.split(separator) if one.strip()] if separator else [text]
 
 
 def refuse_empty(table: pd.DataFrame, column: str, *, id_column: str, file: Path) -> None:
