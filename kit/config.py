@@ -28,6 +28,8 @@ class ModelConfig(Strict):
     name: str = "resnet18"  # any timm classification model, e.g. "resnet50.a1_in1k"
     weights: str = "auto"  # "auto" (KIT_WEIGHTS, then an installed package, then the hub), "hub", "none", or a path
     pretraining_group: str = ""  # only for a weight file of your own: none, imagenet-1k, imagenet-21k, web-or-private
+    head: Literal["timm", "linear", "concat-pool"] = "timm"  # the network's own; mean of the features and one linear
+    # layer; or fast.ai's: mean and maximum, BatchNorm, dropout, a hidden layer of 512, BatchNorm, dropout
     drop_rate: float = 0.0  # dropout before the classifier, in [0, 1)
     drop_path_rate: float = 0.0  # stochastic depth, in [0, 1); 0 keeps the network's own default
 
@@ -46,12 +48,17 @@ class InputConfig(Strict):
     store_layout: Literal["ragged", "square"] = "ragged"  # of the pack: aspect kept, or the central square
     store_format: Literal["auto", "raw", "jpeg"] = "auto"  # auto: pixels, or JPEG where those would not fit the disk
     test_crop: float = 0.0  # share of the shorter side that evaluation sees, in (0, 1]; 0 = the network's own
+    start_size: int = 0  # side in the first epoch that trains every layer; it grows to image_size; 0 = image_size
+    test_views: Literal["single", "mirror", "lesson", "dihedral"] = "single"  # of an image, whose probabilities are
+    # averaged: itself and its mirror image; the centre and four random views; or its eight turns and reflections
 
     def __post_init__(self) -> None:
         """Refuse sizes that no network takes."""
         _between("input.image_size", self.image_size, 8, 2048)
         _between("input.store_size", self.store_size, 8, 4096)
         _between("input.test_crop", self.test_crop, 0, 1)
+        if self.start_size:
+            _between("input.start_size", self.start_size, 8, self.image_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +71,10 @@ class AugmentConfig(Strict):
     rotate_degrees: float = 0.0  # uniform in [-rotate_degrees, rotate_degrees]
     brightness: float = 0.2  # relative change, uniform in [-brightness, brightness]
     contrast: float = 0.2  # relative change, uniform in [-contrast, contrast]
+    warp: float = 0.0  # perspective: each corner of the crop moves by up to this share of its sides, in [0, 0.4]
+    mixup_alpha: float = 0.0  # of the Beta distribution of mixup (Zhang 2018), which adds pairs of images; 0 = off
+    cutmix_alpha: float = 0.0  # of CutMix (Yun 2019), which pastes boxes; with both, each batch draws one; 0 = off
+    mix_off_epochs: int = 0  # last epochs, of all, in which neither is done
     transforms: tuple[Mapping[str, Any], ...] = ()  # more of them, of albumentations, in order: {name, arguments, p}
 
     def __post_init__(self) -> None:
@@ -77,6 +88,10 @@ class AugmentConfig(Strict):
         _between("augment.rotate_degrees", self.rotate_degrees, 0, 180)
         _between("augment.brightness", self.brightness, 0, 1)
         _between("augment.contrast", self.contrast, 0, 1)
+        _between("augment.warp", self.warp, 0, 0.4)
+        _between("augment.mixup_alpha", self.mixup_alpha, 0, 100)
+        _between("augment.cutmix_alpha", self.cutmix_alpha, 0, 100)
+        _between("augment.mix_off_epochs", self.mix_off_epochs, 0, 10_000)
 
     def __hash__(self) -> int:
         """Hash the values, and of `transforms` the names: tables have no hash of their own."""
@@ -116,15 +131,20 @@ class ScheduleConfig(Strict):
 
     frozen_epochs: int = 4  # epochs in which only the new head learns
     frozen_lr: float = 3e-3  # peak learning rate of the head in the first stage
+    frozen_norms: Literal["kept", "trained"] = "kept"  # BatchNorm layers of the frozen body: still, or learning with it
     epochs: int = 4  # epochs in which every layer learns
     lr: float = 1e-3  # peak learning rate of the head in the second stage
-    lr_spread: float = 100.0  # the stem learns at lr / lr_spread; stages between are spaced geometrically
+    lr_spread: float = 100.0  # the stem learns at lr / lr_spread, as fast.ai's slice(lr / lr_spread, lr)
+    lr_between: Literal["geometric", "equal"] = "geometric"  # layers between stem and head: spaced geometrically, or
+    # all as the stem (with lr_spread = 10 that is fast.ai's slice(lr))
     batch_size: int = 32  # images per optimizer step
+    micro_batch: int = 0  # images on the device at once; their gradients add up to those of batch_size; 0 = batch_size
     weight_decay: float = 0.05  # decoupled; applied to matrices, not to biases or norms
     warmup_share: float = 0.25  # share of a stage's steps in which the learning rate rises
     norm_statistics: Literal["auto", "batch", "kept"] = "auto"  # of BatchNorm in the second stage: each batch's own, or
     # the pretrained running ones, which suits small batches and sizes other than the pretraining's; auto: kept if any
-    label_smoothing: float = 0.1  # share of the target spread over all classes, in [0, 1)
+    clip_norm: float = 0.0  # gradients are scaled down to this Euclidean norm; 0 = not
+    average_decay: float = 0.0  # of an exponential moving average of the weights, which is then what is kept; 0 = none
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
@@ -136,9 +156,26 @@ class ScheduleConfig(Strict):
         _between("schedule.batch_size", self.batch_size, 1, 1_000_000)
         _between("schedule.weight_decay", self.weight_decay, 0, 10)
         _between("schedule.warmup_share", self.warmup_share, 0, 0.9)
-        _between("schedule.label_smoothing", self.label_smoothing, 0, 0.99)
+        _between("schedule.micro_batch", self.micro_batch, 0, self.batch_size)
+        _between("schedule.clip_norm", self.clip_norm, 0, 1e6)
+        _between("schedule.average_decay", self.average_decay, 0, 0.999999)
         if self.frozen_epochs + self.epochs == 0:
             raise ConfigError("schedule.frozen_epochs and schedule.epochs are both 0: nothing would be trained.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig(Strict):
+    """What the logits are held against. An image with several labels always has a binary loss per class."""
+
+    kind: Literal["cross-entropy", "binary", "focal"] = "cross-entropy"  # binary: one yes or no per class
+    focal_gamma: float = 2.0  # how much less well-predicted images count (Lin 2017); focal only
+    label_smoothing: float = 0.1  # share of the target spread over all classes, in [0, 1)
+    balance: Literal["none", "class-weights", "sampling"] = "none"  # rare classes count more, or are drawn more often
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        _between("loss.focal_gamma", self.focal_gamma, 0, 20)
+        _between("loss.label_smoothing", self.label_smoothing, 0, 0.99)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +187,12 @@ class Recipe(Strict):
     num_folds: int = 5  # 0: no folds, one model trained on the whole training list
     device: str = "auto"  # "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps"
     deterministic: bool = True  # deterministic kernels on a GPU too (on a CPU they are)
+    images_on: Literal["auto", "host", "device"] = "auto"  # where batches are made; auto: on a GPU that has room
+    compile: Literal["none", "default", "reduce-overhead"] = "none"  # torch.compile's mode, the last with CUDA graphs
     model: ModelConfig = ModelConfig()
     input: InputConfig = InputConfig()
     augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
     def __post_init__(self) -> None:

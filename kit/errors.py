@@ -8,6 +8,8 @@ bug of ours and keeps its traceback.
 class KitError(Exception):
     """A mistake the user can mend. The message says what, where, what was expected, and what to do."""
 
+    exit_code = 2  # of the command that it ends
+
 
 class ConfigError(KitError):
     """A recipe, a setting or a command-line option is wrong."""

@@ -65,9 +65,10 @@ def explained(path: Path) -> Iterator[None]:
 def explained_message(error: OSError, path: Path | None = None) -> str | None:
     """Return one paragraph on a storage error, or None where it is of another kind."""
     where = path or error.filename or "a file"
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # full, the user's share of it, a file's limit
+        full = "The disk is full" if error.errno == errno.ENOSPC else "The disk takes no more of yours"
         return (
-            f"The disk is full: {where} could not be written. Nothing half-written is left behind. "
+            f"{full}: {where} could not be written. Nothing half-written is left behind. "
             "`kit cache` shows what the kit keeps and clears it; KIT_HOME moves it to another disk."
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -27,10 +27,11 @@ from kit.quality.quality import check_quality
 from kit.rules import Protocol
 from kit.store.pack import Pack, pack_images
 from kit.train.models import model_names
+from kit.train.own import code_fingerprint
 from kit.train.weights import Weights, find_weights
 
 # Goes up when the same recipe on the same data would give other numbers; runs of before are then not re-used.
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +165,7 @@ def plan_run(
         str(is_complete(competition, samples, source=source)),
         fold_fingerprint(train) if chosen.num_folds else "",
         weights.fingerprint if weights else "none",
+        code_fingerprint(chosen.model),
     )
     return RunPlan(
         competition=competition,
@@ -232,7 +234,7 @@ def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_grou
         protocol.test_images + part,
         protocol.training_pool + pool_part,
         "held-out",
-        "single",
+        "single" if plan.recipe.input.test_views == "single" else "augmented",
     )
     if kind == "out-of-fold":
         selection = "out-of-fold"

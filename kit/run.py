@@ -11,31 +11,69 @@ import pandas as pd
 from kit.board.records import SCHEMA_VERSION, Result, RunRecord, read_record, run_folder, write_record
 from kit.data.folds import fold_fingerprint, write_folds
 from kit.data.schema import has_targets, target_columns
-from kit.errors import DataError
+from kit.errors import ConfigError, DataError
 from kit.home import write_json
 from kit.judge.clip import CANDIDATES, best_clip
 from kit.judge.judgement import Judgement, judge
-from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
+from kit.judge.predict import Predictions, join_folds, mean_of, read_predictions, write_predictions
 from kit.kaggle.submission import submission_table, write_submission
 from kit.plan import RunPlan, conditions_of, pack_for, plan_run
 from kit.progress import Say
 from kit.provenance import commit, versions
 from kit.quality.findings import gate, summary
+from kit.train.distributed import check_alike, device_among
 from kit.train.models import FULL, ModelFolder, find_model, train_model
+from kit.train.parallel import train_in_parallel
+from kit.train.world import SOLO, World
 
 
-def train_models(plan: RunPlan, *, say: Say = print, progress: bool = False) -> list[ModelFolder]:
-    """Return all models of a plan, training those that are not there yet."""
+def train_models(
+    plan: RunPlan, *, say: Say = print, progress: bool = False, parallel: int = 1, world: World = SOLO
+) -> list[ModelFolder]:
+    """Return all models of a plan, training those that are not there yet.
+
+    Args:
+        plan: what to train.
+        say: takes lines of progress and warnings.
+        progress: draw a progress bar (on a terminal).
+        parallel: models at once, each in a process of its own, see `kit.train.parallel`.
+        world: the processes that train each model together, see `kit.train.distributed`; the first one writes.
+
+    Raises:
+        ConfigError: fewer than one; both at once; or the processes have not the same in view.
+    """
+    if parallel < 1:
+        raise ConfigError(f"--parallel must be at least 1, got {parallel}.")
+    if world.size > 1 and parallel > 1:
+        raise ConfigError(
+            f"--parallel {parallel} trains models side by side, torchrun's {world.size} processes train each model "
+            "together: one of the two."
+        )
+    check_alike(world, plan.run_id, folder=plan.folder.parent)
     folder = plan.folder / "models"
     found = [find_model(folder, name) for name in plan.models]
     if all(found):
         return [model for model in found if model is not None]
-    gate(plan.findings, slug=plan.competition.slug, override=plan.despite_findings)
-    write_json(plan.folder / "quality.json", summary(plan.findings, override=plan.despite_findings))
-    write_json(plan.folder / "recipe.json", plan.recipe.as_dict())
-    if plan.recipe.num_folds:
-        write_folds(plan.folder / "folds.csv", plan.train)
-    pack = pack_for(plan, say=say)
+    if world.is_first:
+        gate(plan.findings, slug=plan.competition.slug, override=plan.despite_findings)
+        write_json(plan.folder / "quality.json", summary(plan.findings, override=plan.despite_findings))
+        write_json(plan.folder / "recipe.json", plan.recipe.as_dict())
+        if plan.recipe.num_folds:
+            write_folds(plan.folder / "folds.csv", plan.train)
+    pack = world.first_alone(lambda: pack_for(plan, say=say))
+    if parallel > 1:
+        train_in_parallel(
+            [name for name, model in zip(plan.models, found, strict=True) if model is None],
+            plan.train,
+            pack,
+            num_children=min(parallel, len(plan.models)),
+            recipe=plan.recipe,
+            classes=plan.samples.classes,
+            several=plan.several_labels,
+            rule=plan.competition.folds,
+            folder=folder,
+            say=say,
+        )
     return [
         train_model(
             name,
@@ -48,32 +86,40 @@ def train_models(plan: RunPlan, *, say: Say = print, progress: bool = False) -> 
             folder=folder,
             say=say,
             progress=progress,
+            world=world,
         )
         for name in plan.models
     ]
 
 
-def predict(plan: RunPlan, *, say: Say = print) -> dict[str, Predictions]:
-    """Return a plan's predictions by kind: out of fold, of the test images, and the mean of the fold models there."""
+def predict(plan: RunPlan, *, say: Say = print, world: World = SOLO) -> dict[str, Predictions]:
+    """Return a plan's predictions by kind: out of fold, of the test images, and the mean of the fold models there.
+
+    Args:
+        plan: whose models are trained.
+        say: takes lines of progress.
+        world: the images are dealt out to its processes, and the first one writes.
+    """
     has_test = not plan.samples.test.empty
     kinds = ["test"] if has_test else []
     if plan.recipe.num_folds:
         kinds += ["out-of-fold"] + (["fold-ensemble"] if has_test else [])
     files = {kind: plan.folder / "predictions" / f"{kind}.csv" for kind in kinds}
     if not all(path.is_file() for path in files.values()):
-        for kind, predictions in _predict_now(plan, say=say).items():
-            write_predictions(files[kind], predictions)
+        for kind, predictions in _predict_now(plan, say=say, world=world).items():
+            if world.is_first:
+                write_predictions(files[kind], predictions)
+        world.wait()
     # Read back even when just written: a second run must start from the very same numbers.
     return {kind: read_predictions(path, kind=kind, classes=plan.samples.classes) for kind, path in files.items()}
 
 
-def _predict_now(plan: RunPlan, *, say: Say) -> dict[str, Predictions]:
+def _predict_now(plan: RunPlan, *, say: Say, world: World) -> dict[str, Predictions]:
     from kit.train.checkpoint import load_checkpoint
     from kit.train.inference import predict_probabilities
-    from kit.train.model import choose_device
 
     pack = pack_for(plan, say=say)
-    device = choose_device(plan.recipe.device)
+    device = device_among(world, plan.recipe.device)
     test, train, classes = plan.samples.test, plan.train, plan.samples.classes
     held_out, on_test = [], []
     found: dict[str, Predictions] = {}
@@ -83,23 +129,27 @@ def _predict_now(plan: RunPlan, *, say: Say) -> dict[str, Predictions]:
             raise DataError(
                 f"The model {name} of {plan.run_id} is not trained. Run `kit train {plan.competition.slug}`."
             )
-        network = load_checkpoint(model.checkpoint).network
+        checkpoint = load_checkpoint(model.checkpoint, config=plan.recipe.model)
 
         def answer(table: pd.DataFrame, *, kind: str, fold: int) -> Predictions:
-            probabilities = predict_probabilities(
-                network,  # noqa: B023 (called in this very turn of the loop)
+            part = predict_probabilities(
+                checkpoint.network,  # noqa: B023 (called in this very turn of the loop)
                 pack,
                 table,
                 image_size=plan.recipe.input.image_size,
                 test_crop=plan.recipe.input.test_crop,
-                several=plan.several_labels,
+                activation=checkpoint.activation,  # noqa: B023
+                test_views=plan.recipe.input.test_views,
+                augment=plan.recipe.augment,
+                seed=plan.recipe.seed,
                 device=device,
+                shard=(world.rank, world.size),
             )
             return Predictions(
                 kind=kind,
                 image_ids=tuple(table["image_id"]),
                 classes=classes,
-                probabilities=probabilities,
+                probabilities=world.whole(part, num=len(table)),
                 labels=tuple(table["label"]),
                 folds=np.full(len(table), fold, dtype=np.int64),
                 targets=table[target_columns(classes)].to_numpy() if has_targets(table) else None,
@@ -116,7 +166,7 @@ def _predict_now(plan: RunPlan, *, say: Say) -> dict[str, Predictions]:
     if held_out:
         found["out-of-fold"] = join_folds(held_out)
     if on_test:
-        found["fold-ensemble"] = mean_of_folds(on_test)
+        found["fold-ensemble"] = mean_of(on_test, kind="fold-ensemble")
     return found
 
 
@@ -230,6 +280,7 @@ def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str
             "images_per_second": float(np.median(rates)),
             "peak_memory_gib": max(model.history["peak_memory_gib"] for model in models),
             "device": first["device"],
+            "num_processes": max(model.history["num_processes"] for model in models),
             "num_threads": first["num_threads"],
         },
         versions=versions(),
@@ -239,35 +290,48 @@ def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str
     )
 
 
-def run(slug: str, *, say: Say = print, progress: bool = False, **settings: object) -> tuple[RunPlan, RunRecord]:
+def run(
+    slug: str, *, say: Say = print, progress: bool = False, parallel: int = 1, **settings: object
+) -> tuple[RunPlan, RunRecord]:
     """Do the whole line for one competition and return plan and record; what is done and unchanged is re-used.
 
     Args:
         slug: the competition.
         say: takes lines of progress and warnings.
         progress: draw a progress bar while training.
+        parallel: models to train at once.
         settings: those of `plan_run`.
     """
     plan = plan_run(slug, say=say, **settings)  # type: ignore[arg-type]
-    return plan, finish(plan, say=say, progress=progress)
+    return plan, finish(plan, say=say, progress=progress, parallel=parallel)
 
 
-def finish(plan: RunPlan, *, say: Say = print, progress: bool = False) -> RunRecord:
-    """Train, predict, judge, write submission and record of a plan, as far as that is not done."""
+def finish(
+    plan: RunPlan, *, say: Say = print, progress: bool = False, parallel: int = 1, world: World = SOLO
+) -> RunRecord:
+    """Train, predict, judge, write submission and record of a plan, as far as that is not done.
+
+    Args:
+        plan: what to do.
+        say: takes lines of progress and warnings.
+        progress: draw a progress bar while training.
+        parallel: models to train at once.
+        world: processes that do it together; see `train_models`.
+    """
     path = plan.folder / "record.json"
     submitted = not plan.submits or _is_submitted(plan)
     if path.is_file() and submitted and all(find_model(plan.folder / "models", name) for name in plan.models):
         say(f"{plan.run_id} is done already: every stage is re-used")
         return read_record(path)
-    models = train_models(plan, say=say, progress=progress)
-    predictions = predict(plan, say=say)
-    judgements = judge_all(plan, predictions)
-    write_submission_of(plan, predictions, say=say)
-    if path.is_file():  # a record is never edited; what was lost beside it has been made again
-        return read_record(path)
-    record = record_of(plan, models, judgements)
-    write_record(record)
-    return record
+    models = train_models(plan, say=say, progress=progress, parallel=parallel, world=world)
+    predictions = predict(plan, say=say, world=world)
+    if world.is_first:
+        judgements = judge_all(plan, predictions)
+        write_submission_of(plan, predictions, say=say)
+        if not path.is_file():  # a record is never edited; what was lost beside it has been made again
+            write_record(record_of(plan, models, judgements))
+    world.wait()
+    return read_record(path)
 
 
 def track_run(record: RunRecord, *, say: Say = print) -> bool:

@@ -3,54 +3,73 @@
 import contextlib
 import inspect
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ks_2samp
 
 from kit.config import AugmentConfig, read_recipe, recipe_from_dict
-from kit.data.augment import central_view, check_augmentation, training_view
+from kit.data.augment import central_view, check_augmentation, cut, training_view
+from kit.data.draws import keys_of
+from kit.data.geometry import draw
 from kit.errors import ConfigError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, size=(40, 60, 3), dtype=np.uint8)
 STILL = AugmentConfig(smallest_crop=1, widest_aspect=1, mirror=False, rotate_degrees=0, brightness=0, contrast=0)
-WILD = AugmentConfig(rotate_degrees=20)
+WILD = AugmentConfig(rotate_degrees=20, warp=0.1)
+
+
+def training(config, **options):
+    """Return the random view of one image: (image, id, epoch) -> view."""
+    return of_one(training_view(config, **options))
+
+
+def central(**options):
+    return of_one(central_view(**options))
+
+
+def of_one(view):
+    return lambda image, image_id, epoch: view([image], [image_id], epoch)[0]
 
 
 def test_a_random_view_is_a_square_of_the_images_kind():
-    view = training_view(WILD, image_size=32, seed=1)(IMAGE, "a", 0)
+    view = training(WILD, image_size=32, seed=1)(IMAGE, "a", 0)
     assert view.shape == (32, 32, 3) and view.dtype == np.uint8
 
 
 def test_seed_epoch_and_id_decide_the_view_and_nothing_else():
-    one, two = (training_view(WILD, image_size=32, seed=1) for _ in range(2))
+    one, two = (training(WILD, image_size=32, seed=1) for _ in range(2))
     expected = one(IMAGE, "a", 0)
     for image_id, epoch in (("b", 0), ("a", 1), ("c", 7)):  # whatever was drawn in between
         assert not np.array_equal(one(IMAGE, image_id, epoch), expected)
     assert np.array_equal(one(IMAGE, "a", 0), expected)
     assert np.array_equal(two(IMAGE, "a", 0), expected)
-    assert not np.array_equal(training_view(WILD, image_size=32, seed=2)(IMAGE, "a", 0), expected)
+    assert not np.array_equal(training(WILD, image_size=32, seed=2)(IMAGE, "a", 0), expected)
 
 
 def test_the_stored_image_stays_as_it_was():
     before = IMAGE.copy()
-    training_view(WILD, image_size=32, seed=1)(IMAGE, "a", 0)
+    training(WILD, image_size=32, seed=1)(IMAGE, "a", 0)
     assert np.array_equal(IMAGE, before)
 
 
 def test_a_read_only_image_is_taken():
     frozen = IMAGE.copy()
     frozen.flags.writeable = False
-    assert training_view(WILD, image_size=32, seed=1)(frozen, "a", 0).shape == (32, 32, 3)
+    assert training(WILD, image_size=32, seed=1)(frozen, "a", 0).shape == (32, 32, 3)
 
 
 def test_mirror_flips_about_half_of_the_images_and_is_off_where_it_must_be():
     square = np.ascontiguousarray(IMAGE[:32, :32])
     flipping = AugmentConfig(smallest_crop=1, widest_aspect=1, mirror=True, brightness=0, contrast=0)
     for config, lowest, highest in ((flipping, 30, 70), (STILL, 0, 0)):
-        view = training_view(config, image_size=32, seed=1)
+        view = training(config, image_size=32, seed=1)
         views = [view(square, str(k), 0) for k in range(100)]
         flipped = sum(np.array_equal(seen, square[:, ::-1]) for seen in views)
         assert lowest <= flipped <= highest
@@ -59,7 +78,7 @@ def test_mirror_flips_about_half_of_the_images_and_is_off_where_it_must_be():
 
 def test_brightness_changes_the_mean_by_no_more_than_its_share():
     grey = np.full((32, 32, 3), 100, dtype=np.uint8)
-    view = training_view(
+    view = training(
         AugmentConfig(smallest_crop=1, widest_aspect=1, mirror=False, brightness=0.2, contrast=0), image_size=32, seed=1
     )
     means = [float(view(grey, str(k), 0).mean()) for k in range(50)]
@@ -67,17 +86,62 @@ def test_brightness_changes_the_mean_by_no_more_than_its_share():
     assert all(100 - 0.2 * 255 - 1 <= mean <= 100 + 0.2 * 255 + 1 for mean in means)
 
 
+def test_light_is_that_of_albumentations():
+    import albumentations
+
+    theirs = albumentations.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=1.0)
+    config = AugmentConfig(brightness=0.2, contrast=0.3)
+    keys, shapes = keys_of([str(k) for k in range(3000)]), np.tile([40, 60], (3000, 1))
+    drawn = draw(config, keys=keys, shapes=shapes, seed=1, epoch=0)
+    params = [theirs.get_params_dependent_on_data({"shape": IMAGE.shape}, {"image": IMAGE}) for _ in range(3000)]
+    for ours, name in ((drawn.gains, "alpha"), (drawn.biases, "beta")):
+        assert ks_2samp(ours, [one[name] for one in params]).pvalue > 1e-3
+    square = np.ascontiguousarray(IMAGE[:32, :32])
+    still = draw(STILL, keys=keys[:1], shapes=np.array([[32, 32]]), seed=1, epoch=0)
+    for k in range(20):
+        lit = replace(still, gains=drawn.gains[[k]], biases=drawn.biases[[k]])
+        expected = theirs.apply(square, alpha=drawn.gains[k], beta=drawn.biases[k])
+        (seen,) = cut([square], lit, image_size=32)
+        assert np.abs(seen.astype(int) - expected).max() <= 1  # it cuts fractions off where we round
+
+
+def test_a_turned_or_warped_view_reflects_what_is_beyond_the_edge_and_never_goes_dark():
+    white = np.full((40, 60, 3), 255, dtype=np.uint8)
+    config = AugmentConfig(rotate_degrees=180, warp=0.4, brightness=0, contrast=0)
+    view = training(config, image_size=32, seed=1)
+    assert all((view(white, str(k), 0) == 255).all() for k in range(50))
+
+
+def test_several_images_at_once_get_what_each_would_get_alone():
+    images = [IMAGE, IMAGE[:30, :30], IMAGE[:1, :1], IMAGE[:, :7]]
+    ids = ["a", "b", "c", "d"]
+    for config in (AugmentConfig(), WILD, with_transforms({"name": "GaussNoise", "p": 1.0})):
+        together = training_view(config, image_size=32, seed=1)(images, ids, 3)
+        alone = [training(config, image_size=32, seed=1)(image, one, 3) for image, one in zip(images, ids, strict=True)]
+        assert all(np.array_equal(one, other) for one, other in zip(together, alone, strict=True))
+
+
+def test_a_recipe_without_transforms_does_without_albumentations():
+    program = (
+        "import sys, numpy as np; from kit.config import AugmentConfig; from kit.data.augment import training_view; "
+        "view = training_view(AugmentConfig(rotate_degrees=5, warp=0.1), image_size=16, seed=1); "
+        "view([np.zeros((20, 20, 3), np.uint8)], ['a'], 1); print('albumentations' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize(("shape", "crop", "size"), [((40, 60), 1.0, 40), ((60, 40), 1.0, 40), ((40, 60), 0.5, 20)])
 def test_the_central_view_of_a_size_that_fits_is_the_centre_itself(shape, crop, size):
     image = np.random.default_rng(1).integers(0, 256, size=(*shape, 3), dtype=np.uint8)
     top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-    view = central_view(image_size=size, crop_share=crop)(image, "a", 0)
+    view = central(image_size=size, crop_share=crop)(image, "a", 0)
     assert np.array_equal(view, image[top : top + size, left : left + size])
 
 
 def test_a_shrunk_central_view_averages_areas():
     blocks = np.kron(np.array([[0, 100], [200, 40]]), np.ones((10, 10)))[..., None].repeat(3, axis=2).astype(np.uint8)
-    view = central_view(image_size=2, crop_share=1.0)(blocks, "a", 0)
+    view = central(image_size=2, crop_share=1.0)(blocks, "a", 0)
     assert view[..., 0].tolist() == [[0, 100], [200, 40]]
 
 
@@ -90,7 +154,7 @@ def test_a_shrunk_central_view_averages_areas():
 )
 def test_any_image_has_a_central_view_and_a_plain_one_stays_plain(height, width, crop, size, value):
     image = np.full((height, width, 3), value, dtype=np.uint8)
-    view = central_view(image_size=size, crop_share=crop)(image, "a", 0)
+    view = central(image_size=size, crop_share=crop)(image, "a", 0)
     assert view.shape == (size, size, 3) and view.dtype == np.uint8
     assert (view == value).all()
 
@@ -98,7 +162,7 @@ def test_any_image_has_a_central_view_and_a_plain_one_stays_plain(height, width,
 @given(height=st.integers(1, 50), width=st.integers(1, 50), size=st.integers(8, 40))
 def test_any_image_has_a_random_view(height, width, size):
     image = np.zeros((height, width, 3), dtype=np.uint8)
-    assert training_view(WILD, image_size=size, seed=1)(image, "a", 0).shape == (size, size, 3)
+    assert training(WILD, image_size=size, seed=1)(image, "a", 0).shape == (size, size, 3)
 
 
 def with_transforms(*tables: dict) -> AugmentConfig:
@@ -124,7 +188,7 @@ def test_every_transform_of_the_library_draws_by_seed_epoch_and_id_alone():
     changing = 0
     for name in names:
         config = with_transforms({"name": name, "p": 1.0})
-        one, two = (training_view(config, image_size=16, seed=1) for _ in range(2))
+        one, two = (training(config, image_size=16, seed=1) for _ in range(2))
         expected = one(IMAGE, "a", 1)
         others = [one(IMAGE, image_id, epoch) for image_id, epoch in (("b", 1), ("a", 2), ("c", 7))]
         assert np.array_equal(one(IMAGE, "a", 1), expected) and np.array_equal(two(IMAGE, "a", 1), expected), name
@@ -138,7 +202,7 @@ def test_what_is_drawn_for_one_transform_says_nothing_of_another():
     invert = {"name": "InvertImg", "p": 0.5}
     choice = {"name": "OneOf", "p": 1.0, "transforms": [{"name": "NoOp"}, {"name": "InvertImg"}]}
     for last in (invert, choice):
-        geometry = training_view(AugmentConfig(brightness=0, contrast=0, transforms=(last,)), image_size=32, seed=1)
+        geometry = training(AugmentConfig(brightness=0, contrast=0, transforms=(last,)), image_size=32, seed=1)
         draws = []
         for k in range(600):
             view = geometry(across, str(k), 0).astype(int)
@@ -148,9 +212,9 @@ def test_what_is_drawn_for_one_transform_says_nothing_of_another():
             draws.append((slope < 0, abs(slope), inverted))  # mirrored; width of the crop; inverted
         correlations = np.corrcoef(np.array(draws, dtype=float).T)
         assert np.abs(correlations - np.eye(3)).max() < 0.15  # 3.7 standard errors
-    light = training_view(AugmentConfig(mirror=False), image_size=32, seed=1)
+    light = training(AugmentConfig(mirror=False), image_size=32, seed=1)
     flat = AugmentConfig(mirror=False, brightness=0, contrast=0)
-    still = training_view(flat, image_size=32, seed=1)
+    still = training(flat, image_size=32, seed=1)
     draws = []
     for k in range(600):
         seen, plain = (view(across, str(k), 0)[0].astype(int) for view in (light, still))
@@ -160,7 +224,7 @@ def test_what_is_drawn_for_one_transform_says_nothing_of_another():
 
 
 def test_threads_share_a_view_and_each_gets_what_it_would_get_alone():
-    view = training_view(WILD, image_size=32, seed=1)
+    view = training(WILD, image_size=32, seed=1)
     ids = [str(k) for k in range(200)]
     expected = [view(IMAGE, image_id, 0) for image_id in ids]
     with ThreadPoolExecutor(4) as pool:
@@ -179,14 +243,14 @@ def test_transforms_follow_the_simple_keys_in_their_order():
         ((solarise, invert), 255 - solarised),
         ((invert, solarise), np.where(inverted >= 128, 255 - inverted, inverted)),
     ):
-        view = training_view(with_transforms(*tables), image_size=32, seed=1)
+        view = training(with_transforms(*tables), image_size=32, seed=1)
         assert np.array_equal(view(square, "a", 0), expected)
 
 
 def test_transforms_leave_the_simple_keys_their_draws():
-    plain = training_view(WILD, image_size=32, seed=1)(IMAGE, "a", 0)
-    inverting = AugmentConfig(rotate_degrees=20, transforms=({"name": "InvertImg", "p": 1.0},))
-    assert np.array_equal(training_view(inverting, image_size=32, seed=1)(IMAGE, "a", 0), 255 - plain)
+    plain = training(WILD, image_size=32, seed=1)(IMAGE, "a", 0)
+    inverting = AugmentConfig(rotate_degrees=20, warp=0.1, transforms=({"name": "InvertImg", "p": 1.0},))
+    assert np.array_equal(training(inverting, image_size=32, seed=1)(IMAGE, "a", 0), 255 - plain)
 
 
 def test_one_of_several_is_chosen_anew_for_each_image():
@@ -198,7 +262,7 @@ def test_one_of_several_is_chosen_anew_for_each_image():
     config = with_transforms(choice)
     check_augmentation(config, image_size=32)
     square = np.ascontiguousarray(IMAGE[:32, :32])
-    view = training_view(config, image_size=32, seed=1)
+    view = training(config, image_size=32, seed=1)
     inverted = sum(np.array_equal(view(square, str(k), 0), 255 - square) for k in range(90))
     assert 10 <= inverted <= 50  # OneOf weighs by p: 0.5 against 1
 
@@ -241,7 +305,7 @@ def test_before_training_is_refused(table, said):
 
 def test_a_change_of_size_that_no_trial_met_is_an_error_in_training_and_no_stretched_image():
     rare = {"name": "Sequential", "p": 1.0, "transforms": [{"name": "RandomScale", "p": 0.02}]}
-    view = training_view(with_transforms(rare), image_size=16, seed=1)
+    view = training(with_transforms(rare), image_size=16, seed=1)
     with pytest.raises(ConfigError, match=r"augment\.transforms makes"):
         [view(IMAGE, str(k), 0) for k in range(500)]
 

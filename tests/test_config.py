@@ -63,7 +63,7 @@ MISTAKES = {
     "batch of none": ("[schedule]\nbatch_size = 0", ["schedule.batch_size", "got 0"]),
     "weight decay": ("[schedule]\nweight_decay = -1", ["schedule.weight_decay"]),
     "all warmup": ("[schedule]\nwarmup_share = 1", ["schedule.warmup_share", "between 0 and 0.9"]),
-    "label smoothing": ("[schedule]\nlabel_smoothing = 1", ["schedule.label_smoothing"]),
+    "label smoothing": ("[loss]\nlabel_smoothing = 1", ["loss.label_smoothing"]),
     "negative epochs": ("[schedule]\nepochs = -1", ["schedule.epochs", "got -1"]),
     "negative frozen epochs": ("[schedule]\nfrozen_epochs = -1", ["schedule.frozen_epochs", "got -1"]),
     "nothing to train": ("[schedule]\nepochs = 0\nfrozen_epochs = 0", ["schedule.epochs", "nothing would be trained"]),

@@ -1,5 +1,6 @@
 """Decoding: one way from any file to RGB, and one way to make an image smaller."""
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from toys import HEIGHT, WIDTH, coloured_png, write_files
 
 from kit.errors import DataError
@@ -147,6 +148,80 @@ def test_opencv_threads_are_left_as_they_are():
     before = cv2.getNumThreads()
     decode_image(coloured_png("red", 1), name="a")
     assert cv2.getNumThreads() == before
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_jpeg_stands_upright_whatever_its_exif_says(orientation, big_endian):
+    exif = Image.Exif()
+    exif.endian = ">" if big_endian else "<"
+    exif[0x0112] = orientation
+    exif[0x010F] = "a camera's maker"
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    data = encoded(pixels, "JPEG", exif=exif)
+    with Image.open(io.BytesIO(data)) as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+    assert (decode_image(data, name="a") == expected).all()
+    assert jpeg_header(data, name="a").upright == (orientation == 1)
+
+
+def test_an_orientation_that_is_found_by_chance_means_no_more_than_another_decoder():
+    data = encoded(np.zeros((20, 30, 3), dtype=np.uint8), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0--\x12\x01--")
+    assert not jpeg_header(data, name="a").upright
+    assert decode_image(data, name="a").shape == (20, 30, 3)
+
+
+class Rooms:
+    """Gives memory, and remembers which."""
+
+    def __init__(self) -> None:
+        self.given: list[np.ndarray] = []
+
+    def __call__(self, height: int, width: int) -> np.ndarray:
+        self.given.append(np.full((height, width, 3), 77, dtype=np.uint8))
+        return self.given[-1]
+
+
+@pytest.mark.parametrize(("shorter_side", "size"), [(0, (80, 120)), (45, (80, 120)), (40, (40, 60)), (12, (20, 30))])
+def test_a_jpeg_is_decoded_into_the_room_that_is_offered_and_is_the_one_of_opencv(shorter_side, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+    for grey in (False, True):
+        data = encoded(pixels[..., 0] if grey else pixels, "JPEG")
+        room = Rooms()
+        image = decode_image(data, name="a", shorter_side=shorter_side, room=room)
+        assert [given.shape[:2] for given in room.given] == [size] and np.shares_memory(image, room.given[0])
+        name = {80: "COLOR", 40: "REDUCED_COLOR_2", 20: "REDUCED_COLOR_4"}[size[0]]
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), getattr(cv2, f"IMREAD_{name}"))
+        assert (image == bgr[..., ::-1]).all()
+
+
+@pytest.mark.parametrize("side", range(1, 24))
+def test_a_small_jpeg_is_decoded_smaller_as_opencv_does(side):
+    data = encoded(np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8), "JPEG")
+    for shorter_side, factor in ((side // 2, 2), (side // 4, 4), (side // 8, 8)):
+        if shorter_side and side // shorter_side == factor:
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), getattr(cv2, f"IMREAD_REDUCED_COLOR_{factor}"))
+            assert (decode_image(data, name="a", shorter_side=shorter_side) == bgr[..., ::-1]).all()
+
+
+def test_a_jpeg_that_tells_two_sizes_shows_nothing_of_the_memory_it_was_offered():
+    data = encoded(np.full((20, 30, 3), 200, dtype=np.uint8), "JPEG")
+    frame = data.index(b"\xff\xc0")
+    length = 2 + int.from_bytes(data[frame + 2 : frame + 4], "big")
+    second = bytearray(data[frame : frame + length])
+    second[5:9] = (40).to_bytes(2, "big") + (60).to_bytes(2, "big")
+    image: np.ndarray | None = None
+    with contextlib.suppress(DataError):
+        image = decode_image(data[:frame] + bytes(second) + data[frame:], name="a", room=Rooms())
+    assert image is None or not (image == 77).all(axis=2).any()
+
+
+def test_a_reduced_image_is_put_into_the_room_that_is_offered():
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    room = Rooms()
+    smaller = reduced(image, 20, room=room)
+    assert np.shares_memory(smaller, room.given[0]) and (smaller == reduced(image, 20)).all()
+    assert reduced(image, 50, room=room) is image and len(room.given) == 1
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 8, 9])

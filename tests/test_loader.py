@@ -37,8 +37,15 @@ def pack() -> Pack:
     )
 
 
-def same(image, image_id, epoch):
-    return image
+def same(images, image_ids, epoch):
+    return images
+
+
+def each(make):
+    """Return the view that makes `make(image, image_id, epoch)` of each image."""
+    return lambda images, image_ids, epoch: [
+        make(image, image_id, epoch) for image, image_id in zip(images, image_ids, strict=True)
+    ]
 
 
 @ANY_WORKERS
@@ -104,7 +111,7 @@ def test_the_view_is_told_id_and_epoch(pack, num_workers):
         return np.full_like(image, int(image_id.removeprefix("image-")) * 10 + epoch)
 
     (batch,) = load_batches(
-        pack, image_ids=IDS, positions=np.array([3, 1]), batch_size=2, view=told, epoch=5, num_workers=num_workers
+        pack, image_ids=IDS, positions=np.array([3, 1]), batch_size=2, view=each(told), epoch=5, num_workers=num_workers
     )
     assert batch.images[:, 0, 0, 0].tolist() == [35, 15]
 
@@ -119,7 +126,9 @@ def test_a_fault_in_a_view_reaches_the_caller_as_it_was_with_the_id_of_the_image
 
     with pytest.raises(kind) as caught:
         list(
-            load_batches(pack, image_ids=IDS, positions=np.arange(7), batch_size=2, view=fail, num_workers=num_workers)
+            load_batches(
+                pack, image_ids=IDS, positions=np.arange(7), batch_size=2, view=each(fail), num_workers=num_workers
+            )
         )
     said = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert "too dark" in said and "image-4" in said
@@ -136,7 +145,7 @@ def test_a_fault_that_cannot_be_sent_between_processes_is_told_in_words(pack):
         return image
 
     with pytest.raises(RuntimeError, match=r"too dark[\s\S]*image-4"):
-        list(load_batches(pack, image_ids=IDS, positions=np.arange(7), batch_size=2, view=fail, num_workers=2))
+        list(load_batches(pack, image_ids=IDS, positions=np.arange(7), batch_size=2, view=each(fail), num_workers=2))
 
 
 @ANY_WORKERS
@@ -147,7 +156,7 @@ def test_a_view_of_another_size_is_refused_and_not_stretched(pack, num_workers):
     with pytest.raises(DataError, match=r"image-4.*\(1, 1, 3\).*\(8, 8, 3\)"):
         list(
             load_batches(
-                pack, image_ids=IDS, positions=np.arange(7), batch_size=7, view=shrinking, num_workers=num_workers
+                pack, image_ids=IDS, positions=np.arange(7), batch_size=7, view=each(shrinking), num_workers=num_workers
             )
         )
 
@@ -161,7 +170,7 @@ def test_a_worker_that_dies_is_an_error_and_no_endless_wait(pack):
         return image
 
     with pytest.raises(DataError, match=r"has died.*-9.*KIT_WORKERS"):
-        list(load_batches(pack, image_ids=IDS, positions=np.arange(7), batch_size=2, view=die, num_workers=2))
+        list(load_batches(pack, image_ids=IDS, positions=np.arange(7), batch_size=2, view=each(die), num_workers=2))
     assert multiprocessing.active_children() == []
 
 
@@ -183,7 +192,7 @@ def test_a_caller_that_stops_early_leaves_no_thread_process_file_or_work_behind(
     )
     before = threading.active_count(), names(Path("/proc/self/fd"))
     batches = load_batches(
-        many, image_ids=ids, positions=np.arange(2000), batch_size=20, view=note, num_workers=num_workers
+        many, image_ids=ids, positions=np.arange(2000), batch_size=20, view=each(note), num_workers=num_workers
     )
     next(batches)
     next(batches)
@@ -203,9 +212,9 @@ import numpy as np
 from kit.data.loader import load_batches
 from kit.store.pack import Pack
 
-def note(image, image_id, epoch):
+def note(images, image_ids, epoch):
     Path(os.environ["PIDS"], str(os.getpid())).touch()
-    return image
+    return images
 
 pack = Pack(pixels=np.zeros(192, np.uint8), offsets=np.array([0, 192]), shapes=np.full((1, 2), 8), row_of={"a": 0},
             folder=Path())

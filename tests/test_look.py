@@ -73,8 +73,8 @@ def test_the_page_shows_the_stored_image_and_the_views_of_evaluation_and_trainin
     trained = training_view(VIEWS.augment, image_size=SIDE, seed=3)
     expected = [
         stored,
-        central_view(image_size=SIDE, crop_share=1.0)(stored, "cat/0", 0),
-        *(trained(stored, "cat/0", epoch) for epoch in (1, 2, 3, 4)),
+        *central_view(image_size=SIDE, crop_share=1.0)([stored], ["cat/0"], 0),
+        *(trained([stored], ["cat/0"], epoch)[0] for epoch in (1, 2, 3, 4)),
     ]
     shown = Page(page.read_text(encoding="utf-8")).pictures
     assert [picture["alt"] for picture in shown[1:3]] == ["cat, cat/0, evaluation", "cat, cat/0, training, epoch 1"]
@@ -89,7 +89,7 @@ def test_the_sheet_has_the_same_pictures_beside_each_other(tmp_path):
     trained = training_view(views.augment, image_size=CELL, seed=3)
     for row, image_id in enumerate(["cat/0", "dog/0"]):
         for epoch in (1, 2):
-            view = trained(pack.image(row), image_id, epoch)  # CELL pixels a side: pasted as it is
+            (view,) = trained([pack.image(row)], [image_id], epoch)  # CELL pixels a side: pasted as it is
             assert contains(picture, view), (image_id, epoch)
 
 

@@ -9,7 +9,7 @@ from toys import competition
 
 from kit.errors import DataError, SubmissionError
 from kit.judge.judgement import judge
-from kit.judge.predict import Predictions, join_folds, mean_of_folds, read_predictions, write_predictions
+from kit.judge.predict import Predictions, join_folds, read_predictions, write_predictions
 from kit.kaggle.submission import check_sample, submission_table, write_submission
 from kit.rules import SubmissionRule
 
@@ -246,14 +246,6 @@ def test_a_file_of_other_predictions_is_refused(tmp_path, content, message):
     (tmp_path / "test.csv").write_text(content)
     with pytest.raises(DataError, match=message):
         read_predictions(tmp_path / "test.csv", kind="test", classes=("blue", "red"))
-
-
-def test_the_mean_of_the_folds_matches_images_by_id():
-    one = predictions(("a", "b"), ((0.0, 1.0), (1.0, 0.0)))
-    two = predictions(("b", "a"), ((0.5, 0.5), (0.5, 0.5)))
-    mean = mean_of_folds([one, two])
-    assert (mean.kind, mean.image_ids) == ("fold-ensemble", ("a", "b"))
-    assert mean.probabilities.tolist() == [[0.25, 0.75], [0.75, 0.25]]
 
 
 def test_joined_folds_have_every_image_once():

@@ -16,9 +16,11 @@ from kit.plan import plan_run
 from kit.rules import FoldRule
 from kit.store.pack import pack_images
 from kit.train.checkpoint import load_checkpoint, save_checkpoint
+from kit.train.depth import depth_groups, head_names, optimizer_groups
+from kit.train.engine import set_mode, set_trainable
 from kit.train.inference import mixed_precision, predict_probabilities
-from kit.train.loop import fit, set_mode, set_trainable
-from kit.train.model import choose_device, depth_groups, head_names, make_network, normalise, optimizer_groups
+from kit.train.loop import fit
+from kit.train.model import choose_device, make_network, normalise
 from kit.train.models import device_name, find_model, model_names, train_model
 from kit.train.schedule import one_cycle, spread_lr
 
@@ -227,7 +229,9 @@ def test_a_network_learns_plain_colours(trained, toy):
     assert [log.epoch for log in found.history] == [1, 2, 3, 4, 5, 6]
     assert found.history[-1].train_loss < found.history[0].train_loss
     _, test, pack = toy
-    probabilities = predict_probabilities(network, pack, test, image_size=32, test_crop=1.0, several=False, device=CPU)
+    probabilities = predict_probabilities(
+        network, pack, test, image_size=32, test_crop=1.0, activation="softmax", device=CPU
+    )
     right = [CLASSES[k] == label for k, label in zip(probabilities.argmax(axis=1), test["label"], strict=True)]
     assert sum(right) >= 5
 
@@ -235,7 +239,7 @@ def test_a_network_learns_plain_colours(trained, toy):
 def test_predictions_keep_the_tables_order_and_their_rows_sum_to_one(toy):
     train, _, pack = toy
     network = make_network(SMALL, num_classes=3, seed=1)
-    options = {"image_size": 32, "test_crop": 0.0, "several": False, "device": CPU}
+    options = {"image_size": 32, "test_crop": 0.0, "activation": "softmax", "device": CPU}
     forward = predict_probabilities(network, pack, train, **options)
     backward = predict_probabilities(network, pack, train.iloc[::-1].reset_index(drop=True), **options)
     assert forward.shape == (18, 3)
@@ -317,7 +321,7 @@ def test_the_best_epoch_is_kept_only_where_an_image_is_held_out(trained, tmp_pat
 def checkpoint(tmp_path):
     network = make_network(SMALL, num_classes=3, seed=1)
     path = tmp_path / "model" / "last.safetensors"
-    save_checkpoint(path, network, config=SMALL, classes=CLASSES, image_size=32)
+    save_checkpoint(path, network, config=SMALL, classes=CLASSES, image_size=32, activation="softmax")
     return path, network
 
 

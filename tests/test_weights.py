@@ -1,11 +1,13 @@
 """Pretrained weights: found where they are said to be, of the network that is meant, and never run as code."""
 
 import importlib.util
+import json
 import os
 import pickle
 from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -113,6 +115,86 @@ def test_weights_of_another_shape_are_refused(body, tmp_path):
     save_file({**body, "bn1.weight": torch.zeros(5)}, tmp_path / "shape.safetensors")
     with pytest.raises(WeightsError, match=r"1 tensors have another shape, first 'bn1.weight'"):
         network(tmp_path / "shape.safetensors")
+
+
+# A network in timm's layout: a folder with model.safetensors and config.json.
+
+CIFAR = {"mean": (0.49, 0.48, 0.45), "std": (0.25, 0.24, 0.26), "crop_pct": 1.0}
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory):
+    """Give a folder, written by timm, with a ResNet-18 for ten classes, and its tensors."""
+    module = make_network(ModelConfig(name="resnet18", weights="none"), num_classes=10, seed=3).module
+    folder = tmp_path_factory.mktemp("saved") / "cifar"
+    timm.models.save_for_hf(
+        module, folder, model_config={"pretrained_cfg": {**CIFAR, "tag": "cifar10"}}, safe_serialization=True
+    )
+    return folder, {key: value.clone() for key, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("head", ["timm", "concat-pool"])
+@pytest.mark.parametrize("how", ["file", "folder", "name"])
+def test_a_resnet_18_in_timms_layout_is_loaded_by_file_by_folder_and_by_name(resnet, monkeypatch, tmp_path, how, head):
+    folder, body = resnet
+    if how == "name":
+        (tmp_path / "resnet18").symlink_to(folder)
+        monkeypatch.setenv("KIT_WEIGHTS", str(tmp_path))
+    weights = {"file": folder / "model.safetensors", "folder": folder, "name": "auto"}[how]
+    found = network(weights, name="resnet18", head=head)
+    state = {key.removeprefix("body."): value for key, value in found.module.state_dict().items()}
+    assert all(torch.equal(state[key], body[key]) for key in body if not key.startswith("fc."))
+    assert found.module(torch.randn(2, 3, 32, 32)).shape == (2, 3)
+    assert (found.input.mean, found.input.std, found.input.crop_pct) == tuple(CIFAR.values())
+    assert found.weights_origin == "model.safetensors"
+    assert found.pretraining_group is None  # CIFAR-10 is none of the known ones
+
+
+def copied(resnet, folder, **changes):
+    source, _ = resnet
+    folder.mkdir()
+    (folder / "model.safetensors").symlink_to(source / "model.safetensors")
+    config = json.loads((source / "config.json").read_text())
+    config["pretrained_cfg"] |= changes.pop("pretrained_cfg", {})
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    return folder
+
+
+def test_the_fingerprint_of_a_folder_follows_what_its_config_says_of_the_input(resnet, tmp_path):
+    folders = [
+        copied(resnet, tmp_path / str(k), pretrained_cfg={"crop_pct": crop}) for k, crop in enumerate((1.0, 1.0, 0.9))
+    ]
+    first, again, other = (find_weights("resnet18", str(folder)).fingerprint for folder in folders)
+    assert first == again != other
+
+
+def test_a_folder_of_another_network_is_passed_over(resnet, tmp_path, monkeypatch):
+    with pytest.raises(WeightsError, match="nor a folder with one for resnet34"):
+        find_weights("resnet34", str(resnet[0]))
+    monkeypatch.setenv("KIT_WEIGHTS", str(resnet[0]))
+    with pytest.raises(WeightsError, match="has no file for it"):
+        find_weights("resnet34", "auto")
+    assert find_weights("resnet18", "auto").file == resnet[0] / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    "stated", [{"mean": "half"}, {"std": [0, 1, 1]}, {"mean": [0.1, 0.2]}, {"crop_pct": 7}, {"std": [True, "a", 1]}]
+)
+def test_an_input_in_a_config_that_means_nothing_is_refused(resnet, tmp_path, stated):
+    folder = copied(resnet, tmp_path / "odd", pretrained_cfg=stated)
+    with pytest.raises(WeightsError, match=r"config.json: pretrained_cfg.(mean|std|crop_pct) = .* is not understood"):
+        find_weights("resnet18", str(folder))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"pretrained_cfg": 3}', "[" * 100_000])
+def test_a_damaged_config_beside_the_weights_is_refused(resnet, tmp_path, text):
+    folder = copied(resnet, tmp_path / "damaged")
+    (folder / "config.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"config.json, beside the weights, (cannot be read|is not as timm)"):
+        find_weights("resnet18", str(folder))
+
+
+# What is refused.
 
 
 @pytest.mark.parametrize("name", ["damaged.safetensors", "damaged.pth", "empty.pth", "empty.safetensors"])

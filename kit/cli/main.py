@@ -1,6 +1,7 @@
 """The `kit` command: parses, calls one public function, prints. Results go to stdout, progress to stderr.
 
-Exit codes: 0 done; 2 a mistake that the message explains; 130 interrupted; 1 a bug of ours, with its traceback.
+Exit codes: 0 done; 2 a mistake that the message explains; 130 interrupted, 143 terminated; 1 a bug of ours, with its
+traceback.
 """
 
 import sys
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from kit.cli import check, look, lookup, new, scrape, stages
+from kit.cli import bench, check, export, look, lookup, lr_find, new, scrape, stages
 from kit.errors import KitError
 
 INTERRUPTED = "\nkit: interrupted. Finished stages are kept; the same command goes on from there."
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (stages, check, look, lookup, new, scrape):
+for group in (stages, check, look, lr_find, lookup, export, bench, new, scrape):
     for command in group.COMMANDS:
         app.command(command.__name__.removesuffix("_"))(command)
 
@@ -48,7 +49,7 @@ def main() -> None:
         app(standalone_mode=True)
     except KitError as error:
         print(f"kit: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)

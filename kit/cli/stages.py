@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from kit.plan import RunPlan
+    from kit.train.world import World
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The competition: its folder's name (see `kit list`).")]
 RecipeName = Annotated[
@@ -32,7 +33,12 @@ FoldsFrom = Annotated[
     Path | None, typer.Option("--folds-from", metavar="FILE", help="Use the folds of an earlier run: its folds.csv.")
 ]
 
-
+Parallel = Annotated[
+    int,
+    typer.Option(
+        "--parallel", metavar="K", min=1, help="Models to train at once, on a GPU each or a part of the cores."
+    ),
+]
 Despite = Annotated[
     bool, typer.Option("--despite-findings", help="Train in spite of what `kit check` found; the record says so.")
 ]
@@ -77,13 +83,24 @@ def plan_of(
 
 
 def on_a_plan(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes a plan the arguments and options of `plan_of`, before its own."""
+    """Give a command that takes a plan the arguments and options of `plan_of`, before its own.
+
+    One that takes a `world` is run by all processes that torchrun has started, any other by the first of them.
+    """
     settings = list(inspect.signature(plan_of).parameters.values())
-    own = [option for option in inspect.signature(command).parameters.values() if option.name != "plan"]
+    taken = inspect.signature(command).parameters
+    own = [option for option in taken.values() if option.name not in ("plan", "world")]
 
     def called(**given: Any) -> None:
-        plan = plan_of(**{option.name: given.pop(option.name) for option in settings})
-        command(plan, **given)
+        from kit.train.distributed import joined
+
+        wanted = {option.name: given.pop(option.name) for option in settings}
+        with joined() as world:
+            plan = world.first_alone(lambda: plan_of(**wanted))
+            if "world" in taken:
+                command(plan, world=world, **given)
+            elif world.is_first:
+                command(plan, **given)
 
     called.__name__, called.__doc__ = command.__name__, command.__doc__
     called.__annotations__ = {option.name: option.annotation for option in (*settings, *own)}
@@ -94,6 +111,8 @@ def on_a_plan(command: Callable[..., None]) -> Callable[..., None]:
 @on_a_plan
 def run(
     plan: "RunPlan",
+    world: "World",
+    parallel: Parallel = 1,
     track: Annotated[bool, typer.Option(help="Show the run to MLflow when it is done.")] = True,
 ) -> None:
     """Do the whole line: fetch, label, fold, pack, train, predict, judge, compare, submission, record, board."""
@@ -104,7 +123,9 @@ def run(
     from kit.run import finish, track_run
     from kit.tracking import look_command
 
-    record = finish(plan, say=say, progress=sys.stderr.isatty())
+    record = finish(plan, say=say, progress=sys.stderr.isatty(), parallel=parallel, world=world)
+    if not world.is_first:
+        return
     tracked = track and track_run(record, say=say)
     page = next(page for page in write_board(board_records()) if page.stem == plan.competition.slug)
     show_run(record)
@@ -148,31 +169,34 @@ def prepare(plan: "RunPlan") -> None:
 
 
 @on_a_plan
-def train(plan: "RunPlan") -> None:
+def train(plan: "RunPlan", world: "World", parallel: Parallel = 1) -> None:
     """Train the models of a run, each unless it is trained already."""
     from kit.run import train_models
 
-    for model in train_models(plan, say=say, progress=sys.stderr.isatty()):
+    for model in train_models(plan, say=say, progress=sys.stderr.isatty(), parallel=parallel, world=world):
         print(f"{model.name}  {model.history['minutes']:.1f} min  {model.checkpoint}")
 
 
 @on_a_plan
-def judge(plan: "RunPlan") -> None:
+def judge(plan: "RunPlan", world: "World") -> None:
     """Predict with the models of a run, score, and write the record."""
     from kit.cli.show import show_run
     from kit.run import finish
 
-    show_run(finish(plan, say=say))
+    show_run(finish(plan, say=say, world=world))
 
 
 @on_a_plan
-def submission(plan: "RunPlan") -> None:
+def submission(plan: "RunPlan", world: "World") -> None:
     """Write the submission file of a run."""
     from kit.errors import SubmissionError
     from kit.run import predict, train_models, write_submission_of
 
-    train_models(plan, say=say, progress=sys.stderr.isatty())
-    path = write_submission_of(plan, predict(plan, say=say))
+    train_models(plan, say=say, progress=sys.stderr.isatty(), world=world)
+    predictions = predict(plan, say=say, world=world)
+    if not world.is_first:
+        return
+    path = write_submission_of(plan, predictions)
     if path is None:
         raise SubmissionError(
             f"The protocol {plan.protocol_id} of {plan.competition.slug} has no test images: nothing to submit. "

@@ -1,7 +1,8 @@
 """Images as the network sees them: a random view for training, a fixed central one for evaluation.
 
-A random view depends on (seed, epoch, image id) alone: restarts, workers and the order of images change nothing.
-albumentations has a generator of its own that knows nothing of ours; it is re-seeded for each image.
+A random view depends on (seed, epoch, image id) alone: restarts, workers and the order of images change nothing. What
+is drawn for it is `kit.data.geometry`'s; here it becomes pixels, by one interpolation. albumentations makes what a
+recipe lists beyond that. It has a generator of its own that knows nothing of ours, and is re-seeded for each image.
 """
 
 import copy
@@ -11,17 +12,21 @@ import random
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from kit.config import AugmentConfig
+from kit.data.draws import keys_of
+from kit.data.geometry import Drawn, draw, matrices
 from kit.errors import ConfigError, did_you_mean
 from kit.store.decode import Image
 
-View = Callable[[Image, str, int], Image]  # (stored image, image id, epoch) -> (S, S, 3) uint8
+# (stored images, their ids, epoch) -> (S, S, 3) uint8 of each, a function of its image, its id and the epoch alone.
+# Several at once, because drawing for one takes as long as drawing for a hundred.
+View = Callable[[Sequence[Image], Sequence[str], int], list[Image]]
 
 COMPOSITIONS = ("OneOf", "RandomOrder", "Sequential", "SomeOf")  # transforms that hold transforms
 FOR_THE_DEVICE = ("FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2")
@@ -34,35 +39,64 @@ FOR_MORE_THAN_IMAGES = (
     "Lambda",
     "RandomSizedBBoxSafeCrop",
 )
+TO_MIDDLES = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
+TO_EDGES = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
 DRY_RUNS = 8  # of each transform, with other draws: a change of size may be one branch of several
 
 
 def training_view(config: AugmentConfig, *, image_size: int, seed: int) -> View:
-    """Return the random view: rotation, crop of random area and aspect, mirror, brightness and contrast, and more.
+    """Return the random view: crop of random area and aspect, rotation, perspective, mirror, light, and more.
 
     The view may be called from several threads and in forked processes.
 
     Raises:
         ConfigError: albumentations refuses one of `config.transforms`, or the result is no (S, S, 3) uint8.
     """
-    untouched = _pipeline(config, image_size)
-    own = threading.local()  # a pipeline carries its generator, and must not be shared by two threads
+    import cv2
 
-    def view(image: Image, image_id: str, epoch: int) -> Image:
-        if not hasattr(own, "pipeline"):
-            own.pipeline = copy.deepcopy(untouched)
-        # crc32, not hash(): Python salts the latter in every process.
-        words = np.random.SeedSequence((seed, epoch, zlib.crc32(image_id.encode())))
-        # Not set_random_seed: it gives every transform a generator of its own with the same seed, so that the crop's
-        # area, the mirror and the contrast are one draw (correlation 0.9 to 1.0). This way they share two generators.
-        own.pipeline.set_random_state(
-            np.random.default_rng(words), random.Random(int(words.generate_state(1, np.uint64)[0]))
-        )
-        changed: Image = own.pipeline(image=image)["image"]
-        _check_view(changed, image_size, "augment.transforms")
-        return changed
+    cv2.setNumThreads(0)
+    change = _transforms(config, image_size=image_size, seed=seed) if config.transforms else None
+
+    def view(images: Sequence[Image], image_ids: Sequence[str], epoch: int) -> list[Image]:
+        shapes = np.array([image.shape[:2] for image in images], dtype=np.int64)
+        drawn = draw(config, keys=keys_of(image_ids), shapes=shapes, seed=seed, epoch=epoch)
+        seen = cut(images, drawn, image_size=image_size)
+        if change is not None:
+            seen = [change(image, image_id, epoch) for image, image_id in zip(seen, image_ids, strict=True)]
+        return seen
 
     return view
+
+
+def cut(images: Sequence[Image], drawn: Drawn, *, image_size: int) -> list[Image]:
+    """Return the views (image_size, image_size, 3) uint8 that `drawn` describes, each by one bilinear interpolation.
+
+    An upright box is interpolated within itself. Where a view is turned or warped, pixels beyond the image's edge are
+    its reflection, the edge itself not doubled.
+    """
+    import cv2
+
+    size = (image_size, image_size)
+    if drawn.upright:
+        views = []
+        for image, (top, left, height, width), mirrored in zip(
+            images, drawn.boxes.tolist(), drawn.mirrored.tolist(), strict=True
+        ):
+            view = cv2.resize(image[top : top + height, left : left + width], size, interpolation=cv2.INTER_LINEAR)
+            views.append(cv2.flip(view, 1, dst=view) if mirrored else view)
+    else:
+        shapes = np.array([image.shape[:2] for image in images], dtype=np.int64)
+        # OpenCV counts from the middle of the first pixel, and we from its edge.
+        placed = TO_MIDDLES @ matrices(drawn, shapes, image_size=image_size) @ TO_EDGES
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        views = [
+            cv2.warpPerspective(image, matrix, size, flags=how, borderMode=cv2.BORDER_REFLECT_101)
+            for image, matrix in zip(images, placed, strict=True)
+        ]
+    for view, gain, bias in zip(views, drawn.gains.tolist(), drawn.biases.tolist(), strict=True):
+        if (gain, bias) != (1, 0):
+            cv2.addWeighted(view, gain, view, 0, bias, dst=view)  # rounds, and stays within 0 to 255
+    return views
 
 
 def central_view(*, image_size: int, crop_share: float) -> View:
@@ -75,7 +109,7 @@ def central_view(*, image_size: int, crop_share: float) -> View:
 
     cv2.setNumThreads(0)
 
-    def view(image: Image, image_id: str, epoch: int) -> Image:
+    def central(image: Image) -> Image:
         height, width = image.shape[:2]
         side = max(1, round(min(height, width) * crop_share))
         top, left = (height - side) // 2, (width - side) // 2
@@ -88,7 +122,7 @@ def central_view(*, image_size: int, crop_share: float) -> View:
         )
         return resized
 
-    return view
+    return lambda images, image_ids, epoch: [central(image) for image in images]
 
 
 def check_augmentation(config: AugmentConfig, *, image_size: int) -> None:
@@ -119,30 +153,27 @@ def _albumentations() -> Any:
     return albumentations
 
 
-def _pipeline(config: AugmentConfig, image_size: int) -> Any:
-    A = _albumentations()
-    import cv2
+def _transforms(config: AugmentConfig, *, image_size: int, seed: int) -> Callable[[Image, str, int], Image]:
+    """Return what albumentations does to one view."""
+    albumentations = _albumentations()
+    untouched = albumentations.Compose([_built(table, key) for key, table in _keyed(config.transforms)])
+    own = threading.local()  # a pipeline carries its generator, and must not be shared by two threads
 
-    cv2.setNumThreads(0)
-    steps: list[Any] = []
-    if config.rotate_degrees:
-        steps.append(A.Rotate(limit=config.rotate_degrees, border_mode=cv2.BORDER_REFLECT_101, p=1.0))
-    steps.append(
-        A.RandomResizedCrop(
-            size=(image_size, image_size),
-            scale=(config.smallest_crop, 1.0),
-            ratio=(1 / config.widest_aspect, config.widest_aspect),
-            interpolation=cv2.INTER_LINEAR,
+    def change(image: Image, image_id: str, epoch: int) -> Image:
+        if not hasattr(own, "pipeline"):
+            own.pipeline = copy.deepcopy(untouched)
+        # crc32, not hash(): Python salts the latter in every process.
+        words = np.random.SeedSequence((seed, epoch, zlib.crc32(image_id.encode("utf-8", "surrogateescape"))))
+        # Not set_random_seed: it gives every transform a generator of its own with the same seed, so that whether one
+        # happens and how strong another is are one draw (correlation 0.9 to 1.0). This way they share two generators.
+        own.pipeline.set_random_state(
+            np.random.default_rng(words), random.Random(int(words.generate_state(1, np.uint64)[0]))
         )
-    )
-    if config.mirror:
-        steps.append(A.HorizontalFlip(p=0.5))
-    if config.brightness or config.contrast:
-        steps.append(
-            A.RandomBrightnessContrast(brightness_limit=config.brightness, contrast_limit=config.contrast, p=1.0)
-        )
-    steps += [_built(table, key) for key, table in _keyed(config.transforms)]
-    return A.Compose(steps)
+        changed: Image = own.pipeline(image=image)["image"]
+        _check_view(changed, image_size, "augment.transforms")
+        return changed
+
+    return change
 
 
 def _keyed(tables: Any, above: str = "augment") -> list[tuple[str, Mapping[str, Any]]]:

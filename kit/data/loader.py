@@ -1,9 +1,8 @@
 """The loader: batches of `uint8` images, made while the network works on the batch before.
 
-One thread makes them where that is enough. Two are no faster than one: half of albumentations' time is Python, which
-the interpreter does not do twice at once (3,900 images per second with one thread, 3,600 with two, 7,900 with two
-processes: 160 pixels stored, 224 made, two cores). So more hands are processes, forked: nothing is imported or sent
-to them anew, and batches come back in anonymous shared memory, which has no name that could outlive us. Whatever the
+One thread makes them where that is enough. A third of its time is Python, which the interpreter does not do twice at
+once, and of albumentations' transforms it is more. So more hands are processes, forked: nothing is imported or sent to
+them anew, and batches come back in anonymous shared memory, which has no name that could outlive us. Whatever the
 number of workers, images, order and values are the same. Normalisation is the device's work (`train.model`).
 """
 
@@ -34,6 +33,7 @@ from kit.store.pack import Pack
 
 BATCHES_AHEAD = 2
 CHUNK = 16  # images that a worker is handed at once, at least: the handing over takes as long as half an image
+VIEWS_AT_ONCE = 64  # at most, that lie beside the batch before they are copied into it
 IMAGES_PER_WORKER = 500  # a fork takes about 10 ms, in which one worker makes 40 images
 FEW_CORES = 3  # here the network needs them all, and one thread makes images faster than it learns from them
 
@@ -65,7 +65,7 @@ def load_batches(
         image_ids: ids of the caller's table; positions index it.
         positions: (N,) which images, in which order.
         batch_size: images per batch.
-        view: makes (S, S, 3) out of a stored image.
+        view: makes (S, S, 3) out of each of some stored images.
         epoch: handed to `view`.
         num_workers: processes that make images; 0: a thread of this one. Default: `default_workers`. Where
             processes cannot be forked safely (outside Linux, in a daemon) it is the thread.
@@ -98,36 +98,50 @@ def default_workers(num_images: int) -> int:
     return min(cores - 1, num_images // IMAGES_PER_WORKER) if cores > FEW_CORES else 0
 
 
-def _seen(pack: Pack, row: int, image_id: str, view: View, epoch: int) -> Image:
-    """Return the view of one image; an error gets the id of the image."""
+def _wanted(pack: Pack, image_ids: Sequence[str], group: NDArray[np.int64]) -> list[tuple[int, str]]:
+    """Return row and id of the images at the positions `group`."""
+    return [(pack.row_of[image_ids[position]], image_ids[position]) for position in group]
+
+
+def _put_views(
+    places: NDArray[np.uint8] | None, pack: Pack, wanted: Sequence[tuple[int, str]], view: View, epoch: int
+) -> NDArray[np.uint8]:
+    """Write the views of images to `places` (B, S, S, 3), which is made if it is None, and return it."""
+    for start in range(0, len(wanted), VIEWS_AT_ONCE):
+        some = wanted[start : start + VIEWS_AT_ONCE]
+        for k, ((_, image_id), seen) in enumerate(zip(some, _seen(pack, some, view, epoch), strict=True), start):
+            if places is None:
+                places = np.empty((len(wanted), *seen.shape), dtype=np.uint8)
+            if seen.shape != places.shape[1:]:  # NumPy would stretch some of these without a word
+                raise DataError(
+                    f"Image {image_id}: its view is {seen.shape}, that of the first image {places.shape[1:]}."
+                )
+            places[k] = seen
+    assert places is not None  # nobody wants no images
+    return places
+
+
+def _seen(pack: Pack, wanted: Sequence[tuple[int, str]], view: View, epoch: int) -> list[Image]:
+    """Return the views of some images; an error gets the id of its image."""
     try:
-        return view(pack.image(row), image_id, epoch)
-    except KitError as error:
-        raise type(error)(f"Image {image_id}: {error}") from error
+        return view([pack.image(row) for row, _ in wanted], [image_id for _, image_id in wanted], epoch)
     except Exception as error:
+        if len(wanted) > 1:
+            for one in wanted:  # a view is a function of its image: the one at fault fails again, alone
+                _seen(pack, [one], view, epoch)
+            raise
+        ((_, image_id),) = wanted
+        if isinstance(error, KitError):
+            raise type(error)(f"Image {image_id}: {error}") from error
         error.add_note(f"while the view of image {image_id} was made, epoch {epoch}")
         raise
-
-
-def _put(images: NDArray[np.uint8], k: int, seen: Image, image_id: str) -> None:
-    if seen.shape != images.shape[1:]:  # NumPy would stretch some of these without a word
-        raise DataError(f"Image {image_id}: its view is {seen.shape}, that of the first image {images.shape[1:]}.")
-    images[k] = seen
 
 
 def _by_thread(
     pack: Pack, image_ids: Sequence[str], groups: Sequence[NDArray[np.int64]], view: View, epoch: int
 ) -> Iterator[Batch]:
     def make(group: NDArray[np.int64]) -> Batch:
-        images = None
-        for k, position in enumerate(group):
-            image_id = image_ids[position]
-            seen = _seen(pack, pack.row_of[image_id], image_id, view, epoch)
-            if images is None:
-                images = np.empty((len(group), *seen.shape), dtype=np.uint8)
-            _put(images, k, seen, image_id)
-        assert images is not None  # no group is empty
-        return Batch(images=images, positions=group)
+        return Batch(images=_put_views(None, pack, _wanted(pack, image_ids, group), view, epoch), positions=group)
 
     left = iter(groups)
     with ThreadPoolExecutor(1) as pool:
@@ -154,8 +168,7 @@ def _by_processes(
     chunk = max(CHUNK, math.ceil(batch_size / (2 * num_workers)))
     num_slots = max(BATCHES_AHEAD, math.ceil(2 * num_workers * chunk / batch_size))  # two chunks a worker
     # The first view tells the size, and imports what the workers would otherwise import each for themselves.
-    first_id = image_ids[groups[0][0]]
-    shape = _seen(pack, pack.row_of[first_id], first_id, view, epoch).shape
+    shape = _seen(pack, _wanted(pack, image_ids, groups[0][:1]), view, epoch)[0].shape
     memory = mmap.mmap(-1, num_slots * batch_size * math.prod(shape))
     ring = np.frombuffer(memory, dtype=np.uint8).reshape(num_slots, batch_size, *shape)
 
@@ -168,11 +181,11 @@ def _by_processes(
         nonlocal num_handed
         answering = []
         for start in range(0, len(groups[number]), chunk):
-            ids = [image_ids[position] for position in groups[number][start : start + chunk]]
+            wanted = _wanted(pack, image_ids, groups[number][start : start + chunk])
             worker = num_handed % num_workers
             num_handed += 1
             try:
-                ends[worker].send((number % num_slots, start, [(pack.row_of[one], one) for one in ids]))
+                ends[worker].send((number % num_slots, start, wanted))
             except OSError:
                 _died(workers[worker])
             answering.append(worker)
@@ -238,8 +251,7 @@ def _work(
             return
         answer = None
         try:
-            for k, (row, image_id) in enumerate(wanted, start):
-                _put(ring[slot], k, _seen(pack, row, image_id, view, epoch), image_id)
+            _put_views(ring[slot, start : start + len(wanted)], pack, wanted, view, epoch)
         except Exception as error:
             answer = _sendable(error)
         try:

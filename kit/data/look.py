@@ -101,8 +101,8 @@ def write_look(
     rows = []
     for class_name, image_id in chosen:
         stored = pack.image(pack.row_of[image_id])
-        random = [trained(stored, image_id, epoch) for epoch in range(1, views.num_epochs + 1)]
-        pictures = [stored, evaluated(stored, image_id, 0), *random]
+        random = [trained([stored], [image_id], epoch)[0] for epoch in range(1, views.num_epochs + 1)]
+        pictures = [stored, *evaluated([stored], [image_id], 0), *random]
         rows.append(Row(class_name=printable(class_name), image_id=printable(image_id), pictures=pictures))
     make_folder(folder)
     with writing(folder / "sheet.png", "wb") as file:

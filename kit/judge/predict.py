@@ -12,7 +12,7 @@ from kit.data.schema import TARGET, class_indices
 from kit.errors import DataError
 from kit.home import writing
 
-KINDS = ("out-of-fold", "test", "fold-ensemble")
+KINDS = ("out-of-fold", "test", "fold-ensemble", "seed-ensemble")
 PREFIX = "probability_"
 FIRST = ["image_id", "fold", "label"]
 
@@ -114,20 +114,52 @@ def join_folds(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-def mean_of_folds(parts: Sequence[Predictions]) -> Predictions:
-    """Return the mean of several models' probabilities of the same images, matched by id: an ensemble."""
-    order = parts[0].image_ids
-    total = np.zeros_like(parts[0].probabilities, dtype=np.float64)
-    for part in parts:
+def mean_of(parts: Sequence[Predictions], *, kind: str) -> Predictions:
+    """Return the mean of several models' probabilities of the same images, matched by id: an ensemble.
+
+    Args:
+        parts: of the models of one run's folds, or of runs with different seeds. Their rows may be in any order; the
+            answer is in that of the first.
+        kind: one of KINDS.
+
+    Returns:
+        `folds` has a row's fold where all parts name the same one, else -1.
+
+    Raises:
+        DataError: the parts are not of the same images, classes or truth.
+    """
+    first = parts[0]
+    total = np.zeros(first.probabilities.shape, dtype=np.float64)
+    folds = first.folds.copy()
+    for number, part in enumerate(parts, 1):
         row_of = {image_id: row for row, image_id in enumerate(part.image_ids)}
-        assert row_of.keys() == set(order) and part.classes == parts[0].classes
-        total += part.probabilities[[row_of[image_id] for image_id in order]]
+        if other := sorted(row_of.keys() ^ set(first.image_ids)):
+            raise DataError(
+                f"The mean of {len(parts)} predictions needs the same images in each: {len(other)} are in number 1 or "
+                f"number {number} only, first {other[:3]}. Take runs of one competition, protocol and source."
+            )
+        rows = np.array([row_of[image_id] for image_id in first.image_ids], dtype=np.int64)
+        what = "classes" if part.classes != first.classes else "" if _same_truth(part, first, rows) else "labels"
+        if what:
+            raise DataError(
+                f"The mean of {len(parts)} predictions needs the same {what} in each, and those of number 1 and number "
+                f"{number} differ. Take runs of one competition, with the same label rule and fixes."
+            )
+        total += part.probabilities[rows]
+        folds[part.folds[rows] != folds] = -1
     return Predictions(
-        kind="fold-ensemble",
-        image_ids=order,
-        classes=parts[0].classes,
+        kind=kind,
+        image_ids=first.image_ids,
+        classes=first.classes,
         probabilities=(total / len(parts)).astype(np.float32),
-        labels=parts[0].labels,
-        folds=np.full(len(order), -1, dtype=np.int64),
-        targets=parts[0].targets,
+        labels=first.labels,
+        folds=folds,
+        targets=first.targets,
     )
+
+
+def _same_truth(part: Predictions, first: Predictions, rows: NDArray[np.int64]) -> bool:
+    if part.targets is None or first.targets is None:
+        same_kind = part.targets is first.targets
+        return same_kind and tuple(part.labels[row] for row in rows) == first.labels
+    return np.array_equal(part.targets[rows], first.targets, equal_nan=True)

@@ -62,6 +62,8 @@ epochs = 4
 lr = 3e-4
 lr_spread = 10
 batch_size = 32
+
+[loss]
 label_smoothing = 0.05
 """
 

@@ -6,7 +6,7 @@ OpenCV gives half a picture for half a file; every other kind is Pillow's to jud
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kit.errors import DataError
 
@@ -56,6 +56,7 @@ class Header:
     height: int
     width: int
     plain: bool  # OpenCV's pixels are the reference's: 8 bits, grey or RGB, no alpha
+    upright: bool = True  # EXIF does not turn it; False also where that is not plain to see
 
 
 def kind_of(data: bytes) -> str:
@@ -105,6 +106,7 @@ def jpeg_header(data: bytes, *, name: str) -> Header:
     """
     size, at = len(data), 2
     frame: Header | None = None
+    upright = True
     while True:
         while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] == b"\xff":
             at += 1  # fill bytes
@@ -131,6 +133,8 @@ def jpeg_header(data: bytes, *, name: str) -> Header:
             frame = Header(
                 height=height, width=width, plain=bits == 8 and channels in (1, 3) and marker in (0xC0, 0xC1, 0xC2)
             )
+        elif marker == 0xE1:
+            upright = upright and not _may_turn(data[at + 4 : at + 2 + length])
         at += 2 + length
     if not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", at) < 0:
         raise _truncated(name, JPEG, data)
@@ -138,7 +142,7 @@ def jpeg_header(data: bytes, *, name: str) -> Header:
         raise DataError(f"{name} is a damaged JPEG: it does not say how many pixels it has.")
     if frame.plain and data.find(b"tiff:Orientation", 0, at) >= 0:
         return Header(height=frame.height, width=frame.width, plain=False)  # XMP: OpenCV does not turn by it
-    return frame
+    return frame if upright else replace(frame, upright=False)
 
 
 def png_header(data: bytes, *, name: str) -> Header:
@@ -178,6 +182,16 @@ def png_header(data: bytes, *, name: str) -> Header:
     if frame is None or not frame.height or not frame.width:
         raise DataError(f"{name} is a damaged PNG: it does not say how many pixels it has.")
     return frame if plain else Header(height=frame.height, width=frame.width, plain=False)
+
+
+def _may_turn(exif: bytes) -> bool:
+    """Tell whether anything in an EXIF segment may be an orientation other than 1, the upright one.
+
+    Nothing is parsed: readers of EXIF differ in what they forgive. Where the two bytes of the tag are anywhere but in
+    the one entry that says "upright", e.g. by chance in a thumbnail, the answer is yes, which costs time only.
+    """
+    entries = ((b"\x12\x01", b"\x12\x01\x03\0\x01\0\0\0\x01\0"), (b"\x01\x12", b"\x01\x12\0\x03\0\0\0\x01\0\x01"))
+    return any(exif.count(tag) != exif.count(upright) for tag, upright in entries)
 
 
 def _truncated(name: str, kind: str, data: bytes) -> DataError:

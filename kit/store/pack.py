@@ -8,12 +8,13 @@ It is named by its contents and settings, so that a changed image means another 
 | square, raw | its central square, `store_size` pixels a side: one array (N, S, S, 3) |
 | either, jpeg | the same as JPEG, quality 95, chroma not subsampled: a fifth of the bytes, decoded when asked |
 
-Threads decode: OpenCV lets go of the interpreter while it works, and Pillow nearly always. Memory is bounded by what
-is in flight, whatever the number of images.
+Threads decode: simplejpeg and OpenCV let go of the interpreter while they work, and Pillow nearly always. Memory is
+bounded by what is in flight, whatever the number of images, and is used again and again.
 """
 
 import os
 import shutil
+import threading
 import time
 import warnings
 from collections import deque
@@ -29,20 +30,19 @@ import numpy as np
 from kit.errors import DataError, StorageError
 from kit.home import family, fingerprint
 from kit.progress import Say
+from kit.store.arena import Arena
 from kit.store.decode import Image, central_square, printable, read_image, reduced
 from kit.store.room import full_disk_explained, spread, storage_that_fits
 from kit.store.store import JPEG_QUALITY, Layout, Pack, StoreSettings, open_pack
-from kit.store.unfinished import Donor, Keys, Unfinished, donor, hashed, owned, unfinished
+from kit.store.unfinished import Donor, Keys, Row, Unfinished, donor, hashed, owned, unfinished
 
 if TYPE_CHECKING:
     from kit.data.samples import Samples
 
 __all__ = ["Pack", "pack_files", "pack_images"]
 
-GROUP = 4  # images a thread takes at once: fewer hand-overs for small ones
+GROUP = 8  # images a thread takes at once: fewer hand-overs for small ones
 SECONDS_BETWEEN_LINES = 60
-
-Row = tuple[Image, tuple[int, int]] | str  # what is stored with (height, width), or why there is nothing
 
 
 def pack_images(
@@ -182,7 +182,7 @@ def _fill(
             maker = _RowMaker(folder, settings, paths=paths, keys=keys, donors=donors)
             _append_all(store, maker, say=say)
         if earlier:  # permissions, or a disk that was away: the files' contents are the same
-            again = [row for row in earlier if isinstance(maker.row(row), str)]
+            again = [row for row in earlier if maker.row(row, Arena()).reason]
             if not again and len(store.reasons) == len(earlier):
                 return True
         if store.reasons:
@@ -198,27 +198,50 @@ class _RowMaker:
         self, folder: Path, settings: StoreSettings, *, paths: Sequence[str], keys: Keys, donors: Sequence[Donor]
     ) -> None:
         self.folder, self.settings, self.paths, self.keys, self.donors = folder, settings, paths, keys, donors
+        self._arenas: deque[Arena] = deque()  # not in use; append and pop are safe in any thread
+        self._scratch = threading.local()  # each thread's arena for images that are not stored as they are
 
-    def rows(self, start: int) -> list[Row]:
-        """Return rows `start` to `start + GROUP`, as far as there are any."""
-        return [self.row(row) for row in range(start, min(start + GROUP, len(self.paths)))]
+    def rows(self, start: int) -> tuple[list[Row], Arena]:
+        """Return rows `start` to `start + GROUP`, as far as there are any, and the arena that has their bytes."""
+        try:
+            arena = self._arenas.pop()
+        except IndexError:
+            arena = Arena()
+        return [self.row(row, arena) for row in range(start, min(start + GROUP, len(self.paths)))], arena
 
-    def row(self, row: int) -> Row:
-        """Return row `row`, decoded or taken from a donor."""
+    def take_back(self, arena: Arena) -> None:
+        """Use `arena` for other rows."""
+        arena.clear()
+        self._arenas.append(arena)
+
+    def row(self, row: int, arena: Arena) -> Row:
+        """Put the bytes of row `row`, decoded or taken from a donor, into `arena`."""
         for one in self.donors:
             if (found := one.get(self.keys[row])) is not None:
-                return found
+                return Row.of(arena.keep(found[0]), found[1])
         path = str(self.paths[row])
         try:
-            image = read_image(self.folder / path, name=path, shorter_side=self.settings.store_size)
+            return self._decoded(path, arena)
         except DataError as error:
-            return str(error)
+            return Row(reason=str(error))
         except MemoryError:
-            return f"{printable(path)} needs more memory than there is."
-        size = self.settings.store_size
-        image = central_square(image, size) if self.settings.layout == "square" else reduced(image, size)
-        shape = (image.shape[0], image.shape[1])
-        return (image if self.settings.storage == "raw" else _encoded(image)), shape
+            return Row(reason=f"{printable(path)} needs more memory than there is.")
+
+    def _decoded(self, path: str, arena: Arena) -> Row:
+        size, square, raw = self.settings.store_size, self.settings.layout == "square", self.settings.storage == "raw"
+        if not hasattr(self._scratch, "arena"):
+            self._scratch.arena = Arena()
+        scratch: Arena = self._scratch.arena
+
+        def room(height: int, width: int) -> Image:
+            as_it_is = raw and (height == width == size if square else min(height, width) <= size)
+            return (arena if as_it_is else scratch).image_room(height, width)
+
+        image = read_image(f"{self.folder}{os.sep}{path}", name=path, shorter_side=size, room=room)
+        image = central_square(image, size) if square else reduced(image, size, room=arena.image_room)
+        row = Row.of(arena.keep(image if raw else _encoded(image)), (image.shape[0], image.shape[1]))
+        scratch.clear()
+        return row
 
 
 def _encoded(image: Image) -> Image:
@@ -247,17 +270,16 @@ def _append_all(store: Unfinished, maker: _RowMaker, *, say: Say) -> None:
     # Filters are the process's: set here, where one thread runs. What is wrong with a file is said by our errors.
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")
-        ahead: deque[Future[list[Row]]] = deque(pool.submit(maker.rows, start) for start in islice(starts, 2 * threads))
+        ahead: deque[Future[tuple[list[Row], Arena]]] = deque(
+            pool.submit(maker.rows, start) for start in islice(starts, 2 * threads)
+        )
         try:
             while ahead:
-                rows = ahead.popleft().result()
+                rows, arena = ahead.popleft().result()
                 if (start := next(starts, None)) is not None:
                     ahead.append(pool.submit(maker.rows, start))
-                for row in rows:
-                    if isinstance(row, str):
-                        store.append_nothing(row)
-                    else:
-                        store.append(row[0], shape=row[1])
+                store.append(rows, arena.filled)
+                maker.take_back(arena)
                 if time.monotonic() - said > SECONDS_BETWEEN_LINES:
                     said = time.monotonic()
                     say(f"decoded {store.filled:,} of {store.num_rows:,} images")

@@ -100,9 +100,14 @@ def checksum(stored: NDArray[np.uint8], before: int = 0) -> int:
         stored: (K,) one row's bytes.
         before: the checksum of the rows before it.
     """
+    return zlib.crc32(page_sums(stored), before)
+
+
+def page_sums(stored: NDArray[np.uint8]) -> bytes:
+    """Return what the checksum of a row is the CRC-32 of; threads can make it while others decode."""
     whole = len(stored) // PAGE * PAGE
-    sums = stored[:whole].view(np.uint64).reshape(-1, PAGE // 8).sum(axis=1)
-    return zlib.crc32(stored[whole:].data, zlib.crc32(sums.data, before))
+    sums: NDArray[np.uint64] = stored[:whole].view(np.uint64).reshape(-1, PAGE // 8).sum(axis=1)
+    return sums.tobytes() + stored[whole:].tobytes()
 
 
 def checksum_of_rows(file: BinaryIO, lengths: Iterable[int]) -> int:

@@ -1,21 +1,35 @@
-"""Inference: a network's probabilities of many images, and the precision in which a device computes."""
+"""Inference: a network's probabilities of many images, over several views of each, in batches that fit the memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from kit.data.augment import central_view
+from kit.config import AugmentConfig
+from kit.data.augment import central_view, training_view
 from kit.data.loader import load_batches
+from kit.errors import TrainingError
 from kit.store.pack import Pack
-from kit.train.loss import probabilities_of
-from kit.train.model import Network, normalise
+from kit.train.device_images import DeviceImages
+from kit.train.loss import Activation, probabilities_of
+from kit.train.model import InputSpec, Network, normalise
 
-EVALUATION_BATCH = 128
+TestViews = Literal["single", "mirror", "lesson", "dihedral"]  # see kit.config.InputConfig.test_views
+Classify = Callable[[Tensor], Tensor]  # (B, S, S, 3) RGB in [0, 255] -> (B, C) float32 probabilities
+
+# fast.ai's `Learner.tta`: the mean of four random training views counts three times as much as the centre.
+RANDOM_VIEWS = 4
+CENTRE_SHARE = 0.25
+
+CPU_PIXELS = 2**21  # of a batch: 128 images of 128 pixels, 41 of 224, so that larger ones take no more memory
+CUDA_PIXELS = 2**25  # of a batch, which the loader holds several of: 100 MB each
+LARGEST_BATCH = 512  # images; larger batches are no faster
+PROBE = 8  # images, of the batch by which a GPU's memory is measured
 
 
 def mixed_precision(device: torch.device) -> tuple[Callable[[], AbstractContextManager[Any]], torch.amp.GradScaler]:
@@ -41,10 +55,16 @@ def predict_probabilities(
     *,
     image_size: int,
     test_crop: float,
-    several: bool,
+    activation: Activation,
+    test_views: TestViews = "single",
+    augment: AugmentConfig | None = None,
+    seed: int = 0,
     device: torch.device,
+    batch_size: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    on_device: DeviceImages | None = None,
 ) -> NDArray[np.float32]:
-    """Return (N, C) float32 class probabilities of the rows of `table`, in its order; rows sum to 1 unless `several`.
+    """Return (N, C) float32 class probabilities of the rows of `table`, in its order.
 
     Args:
         network: trained.
@@ -52,25 +72,191 @@ def predict_probabilities(
         table: rows with `image_id`.
         image_size: side of the square the network sees, pixels.
         test_crop: share of the shorter side that is seen; 0 = the network's own.
-        several: an image may have any number of labels.
+        activation: what makes probabilities of logits; of all but "sigmoid" a row sums to 1.
+        test_views: the views of an image whose probabilities are averaged.
+        augment: the random views of "lesson"; default: a recipe's default.
+        seed: of the random views, which depend on (seed, number of the view, image id) alone.
         device: where to compute.
+        batch_size: images at once; default: by the memory. A GPU that runs out of it gets fewer.
+        shard: (rank, world): only rows rank, rank + world, ... are predicted and returned, in their order.
+        on_device: the images of `table`, row by row, where they are in the device's memory; else `pack` is read.
+
+    Raises:
+        TrainingError: the device has no memory for a single image.
     """
     module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     module.eval()
-    view = central_view(image_size=image_size, crop_share=test_crop or network.input.crop_pct)
-    precision, _ = mixed_precision(device)
-    found = []
-    batches = load_batches(
-        pack,
-        image_ids=table["image_id"].tolist(),
-        positions=np.arange(len(table)),
-        batch_size=EVALUATION_BATCH,
-        view=view,
-    )
+    rank, world = shard
     with torch.inference_mode():
+        classify = _Classifier(module, network.input, activation=activation, device=device)
+        return average_over_views(
+            classify,
+            pack,
+            table["image_id"].tolist(),
+            positions=np.arange(len(table))[rank::world],
+            image_size=image_size,
+            crop_share=test_crop or network.input.crop_pct,
+            test_views=test_views,
+            augment=augment or AugmentConfig(),
+            seed=seed,
+            on_device=on_device,
+            batch_size=batch_size or _batch_size(classify, image_size=image_size, device=device),
+        )
+
+
+def average_over_views(
+    classify: Classify,
+    pack: Pack,
+    image_ids: Sequence[str],
+    *,
+    positions: NDArray[np.int64],
+    image_size: int,
+    crop_share: float,
+    test_views: TestViews,
+    augment: AugmentConfig,
+    seed: int,
+    batch_size: int,
+    on_device: DeviceImages | None = None,
+) -> NDArray[np.float32]:
+    """Return (N, C) float32: the mean probabilities of the views of the images at `positions`, in that order.
+
+    Args:
+        classify: gives the probabilities of a batch.
+        pack: holds the images.
+        image_ids: ids of the caller's table; positions index it.
+        positions: (N,) which images.
+        image_size: side of a view, pixels.
+        crop_share: share of the shorter side that the central view shows.
+        test_views: "single": the central view; "mirror": it and its mirror image; "dihedral": its eight turns and
+            reflections; "lesson": the central view with weight 0.25, four random ones with 0.75 in all (fast.ai's tta).
+        augment: the random views of "lesson".
+        seed: of the random views.
+        batch_size: images at once.
+        on_device: the images of `image_ids`, one by one, where they are in the device's memory; else `pack` is read.
+    """
+    if not len(positions):
+        return classify(torch.zeros(1, image_size, image_size, 3, dtype=torch.uint8)).cpu().numpy()[:0]
+
+    def seen(number: int) -> Iterator[Tensor]:
+        """Yield the batches of the central view, number 0, or of one of the random ones."""
+        if on_device is not None:
+            views = on_device.views(augment, image_size=image_size, seed=seed, epoch=number) if number else None
+            for part in torch.split(torch.from_numpy(positions).to(on_device.pixels.device), batch_size):
+                if views is None:
+                    yield on_device.central(part, image_size=image_size, crop_share=crop_share)
+                else:
+                    yield on_device.batch(part, views)
+            return
+        view = (
+            training_view(augment, image_size=image_size, seed=seed)
+            if number
+            else central_view(image_size=image_size, crop_share=crop_share)
+        )
+        batches = load_batches(
+            pack, image_ids=image_ids, positions=positions, batch_size=batch_size, view=view, epoch=number
+        )
         for batch in batches:
-            images = normalise(torch.from_numpy(batch.images).to(device), network.input)
-            with precision():
-                logits = module(images)
-            found.append(probabilities_of(logits, several=several).cpu())  # (B, C)
-    return torch.cat(found).numpy()
+            yield torch.from_numpy(batch.images)
+
+    def mean_over(number: int, turned: Callable[[Tensor], Iterator[Tensor]]) -> NDArray[np.float32]:
+        found = []
+        for images in seen(number):
+            of_views = [classify(view) for view in turned(images)]
+            found.append(torch.stack(of_views).mean(dim=0).cpu())  # (B, C)
+        return torch.cat(found).numpy()
+
+    centre = mean_over(0, _TURNED.get(test_views, _as_it_is))
+    if test_views != "lesson":
+        return centre
+    total = np.zeros_like(centre)
+    for number in range(1, RANDOM_VIEWS + 1):
+        total += mean_over(number, _as_it_is)
+    return (CENTRE_SHARE * centre + (1 - CENTRE_SHARE) * total / RANDOM_VIEWS).astype(np.float32)
+
+
+def _as_it_is(images: Tensor) -> Iterator[Tensor]:
+    yield images
+
+
+def _and_mirrored(images: Tensor) -> Iterator[Tensor]:
+    yield images
+    yield images.flip(2)  # (B, S, S, 3): left and right
+
+
+def _in_eight_ways(images: Tensor) -> Iterator[Tensor]:
+    for quarters in range(4):
+        yield from _and_mirrored(images.rot90(quarters, dims=(1, 2)))
+
+
+_TURNED = {"mirror": _and_mirrored, "dihedral": _in_eight_ways}
+
+
+class _Classifier:
+    """Images to probabilities on a device; where its memory does not suffice, in smaller parts from then on."""
+
+    def __init__(self, module: nn.Module, spec: InputSpec, *, activation: Activation, device: torch.device) -> None:
+        self._module, self._spec, self._activation, self._device = module, spec, activation, device
+        self._precision, _ = mixed_precision(device)
+        self._limit = LARGEST_BATCH
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return (B, C) float32 probabilities of images (B, S, S, 3), uint8 or float32."""
+        images = images.to(self._device)
+        found: list[Tensor] = []
+        done = 0
+        while done < len(images):
+            part = images[done : done + self._limit]
+            probabilities = self._of(part)
+            if probabilities is None:
+                self._limit = len(part) // 2
+                if not self._limit:
+                    raise TrainingError(
+                        f"{self._device} has no memory left for one image of {images.shape[1]} x {images.shape[2]} "
+                        "pixels. End what else uses it, choose another device (--set device=cpu), or a smaller "
+                        "network or input.image_size."
+                    )
+                torch.cuda.empty_cache()
+                continue
+            found.append(probabilities)
+            done += len(part)
+        return torch.cat(found)
+
+    def _of(self, images: Tensor) -> Tensor | None:
+        """Return the probabilities, or None where memory ran out: its error would keep what it could not use."""
+        try:
+            with self._precision():
+                logits = self._module(normalise(images, self._spec))
+            return probabilities_of(logits, activation=self._activation)
+        except torch.OutOfMemoryError:
+            return None
+
+
+def _batch_size(classify: Classify, *, image_size: int, device: torch.device) -> int:
+    """Return how many images fit: on a CPU by their pixels, on a GPU at most half of its free memory, as measured.
+
+    It is a power of two, or bounded by a constant, so that small differences of free memory change no rounding.
+    """
+    if device.type != "cuda":
+        return max(1, min(LARGEST_BATCH, CPU_PIXELS // image_size**2))
+    _peaks_before_resets[_number(device)] = peak_bytes(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    classify(torch.zeros(PROBE, image_size, image_size, 3, dtype=torch.uint8))
+    bytes_per_image = (torch.cuda.max_memory_allocated(device) - before) / PROBE
+    free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by PyTorch for us
+    fitting = int(free / 2 / max(1.0, bytes_per_image))
+    return max(1, min(LARGEST_BATCH, CUDA_PIXELS // image_size**2, 1 << max(0, fitting.bit_length() - 1)))
+
+
+_peaks_before_resets: dict[int, int] = {}  # by the number of the GPU
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Return the most bytes that were allocated on a GPU at once; measuring a batch does not make it forget."""
+    since = int(torch.cuda.max_memory_allocated(device))
+    return max(_peaks_before_resets.get(_number(device), 0), since)
+
+
+def _number(device: torch.device) -> int:
+    return int(torch.cuda.current_device() if device.index is None else device.index)

@@ -1,55 +1,34 @@
-"""The training loop, in plain sight: two stages, one cycle each, as in fast.ai's first lesson."""
+"""The training loop: two stages, one cycle each, as in fast.ai's first lesson; it can be stopped and gone on with."""
 
+import json
 import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
 from kit.config import Recipe
-from kit.data.augment import training_view
-from kit.data.loader import load_batches
-from kit.data.schema import truth_of
-from kit.errors import ConfigError, TrainingError
-from kit.metrics import score
+from kit.errors import StorageError, TrainingError
+from kit.home import fingerprint
+from kit.progress import Say
 from kit.store.pack import Pack
 from kit.train.checkpoint import save_checkpoint
-from kit.train.inference import mixed_precision, predict_probabilities
-from kit.train.loss import training_loss, truth_tensor, weight_tensor
-from kit.train.model import Network, depth_groups, head_names, normalise, optimizer_groups
-from kit.train.schedule import one_cycle, spread_lr
+from kit.train.course import Course, Stage
+from kit.train.engine import Engine, batch_norms
+from kit.train.feed import Feed, images_for
+from kit.train.history import EpochLog, Trained
+from kit.train.loss import Objective, epoch_order
+from kit.train.model import Network
+from kit.train.state import COST_SHARE, NEWEST, read_state, save_interval, write_state
+from kit.train.stopping import StoppedError, StopRequests
+from kit.train.validation import loss_and_accuracy
+from kit.train.world import SOLO, World
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochLog:
-    """One line of the training table."""
-
-    epoch: int  # over both stages, from 1
-    stage: str  # "head" (frozen body) or "all"
-    lr: float  # of the head, at the epoch's last step
-    train_loss: float  # mean over the epoch's steps, nats
-    valid_loss: float | None  # on the held-out fold, nats; None without one
-    valid_accuracy: float | None  # of several labels: all of them and no other
-    seconds: float
-    images_per_second: float  # of training alone
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What training left behind."""
-
-    history: tuple[EpochLog, ...]
-    minutes: float
-    num_steps: int
-    best_epoch: int | None  # lowest validation loss; its weights are `best.safetensors`, for a look, not for scores
 
 
 Tick = Callable[[int, int, float], None]  # step, steps in all, loss
@@ -70,8 +49,13 @@ def fit(
     seed: int,
     tick: Tick = lambda step, total, loss: None,
     report: Report = lambda log: None,
+    say: Say = lambda line: None,
+    world: World = SOLO,
 ) -> Trained:
     """Train `network` in place and write `last.safetensors` (and `best.safetensors`) to `folder`.
+
+    Every half minute, and when Ctrl-C or SIGTERM ask for the end, the state is written to `folder`; the same call goes
+    on from there, and ends with the weights it would have had (on a CPU, bit for bit).
 
     Scores are taken from the last checkpoint: choosing the best epoch by a fold's images and then scoring on
     them would flatter the result.
@@ -84,213 +68,261 @@ def fit(
         recipe: schedule, augmentation, sizes.
         classes: in order; column k of the logits is class k.
         several: an image may have any number of labels.
-        folder: for the checkpoints.
+        folder: for the checkpoints and the state.
         device: where to train.
         seed: of order, dropout and augmentation; differs between folds.
         tick: called after each step.
         report: called after each epoch.
+        say: takes a line on what is not as usual.
+        world: the processes that train together; its first one writes.
 
     Raises:
-        ConfigError: pretrained statistics are to be kept where there are none.
+        ConfigError: pretrained statistics are to be kept where there are none; batches that cannot be dealt out.
         TrainingError: the loss is not a number any more, and names the step; or batches of one image.
+        StoppedError: a signal asked for it.
     """
-    plan = recipe.schedule
-    pretrained = network.weights_origin != "none"
-    if plan.norm_statistics == "kept" and not pretrained:
-        raise ConfigError(
-            "schedule.norm_statistics = 'kept' keeps the statistics that came with pretrained weights, and "
-            f"{recipe.model.name} starts from random ones. Use 'batch' or 'auto'."
-        )
-    keep_statistics = pretrained and plan.norm_statistics != "batch"
-    if (
-        plan.epochs
-        and not keep_statistics
-        and min(plan.batch_size, len(train)) == 1
-        and _has_batch_norm(network.module)
-    ):
-        raise TrainingError(
-            f"{len(train)} training images in batches of {plan.batch_size}: BatchNorm has no variance of one image. "
-            "Train on at least two images, in batches of at least two (--set schedule.batch_size=...)."
-        )
-    torch.manual_seed(seed)
-    if device.type == "cuda" and recipe.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    truth, weights = truth_tensor(train, classes, device), weight_tensor(train, device)
-    image_ids = train["image_id"].tolist()
-    view = training_view(recipe.augment, image_size=recipe.input.image_size, seed=seed)
-    precision, scaler = mixed_precision(device)
-    num_used = _images_per_epoch(len(train), plan.batch_size)
-    steps_per_epoch = math.ceil(num_used / plan.batch_size)
-    total_steps = steps_per_epoch * (plan.frozen_epochs + plan.epochs)
-    history: list[EpochLog] = []
-    best: tuple[float, int] | None = None
-    done, begun = 0, time.perf_counter()
+    with StopRequests() as requests:
+        training = _Training(network, pack, train, valid, recipe, classes, several, folder, device, seed, world)
+        return training.run(requests, tick=tick, report=report if world.is_first else lambda log: None, say=say)
 
-    for stage, num_epochs, peak_lr in (("head", plan.frozen_epochs, plan.frozen_lr), ("all", plan.epochs, plan.lr)):
-        if not num_epochs:
-            continue
-        set_trainable(module, head_only=stage == "head")
-        num_groups = len(depth_groups(module))
-        peaks = (
-            spread_lr(peak_lr, spread=plan.lr_spread, num_groups=num_groups)
-            if stage == "all"
-            else [peak_lr] * num_groups
+
+class _Training:
+    """One call of `fit`: what was done, and what comes next."""
+
+    def __init__(
+        self,
+        network: Network,
+        pack: Pack,
+        train: pd.DataFrame,
+        valid: pd.DataFrame | None,
+        recipe: Recipe,
+        classes: tuple[str, ...],
+        several: bool,
+        folder: Path,
+        device: torch.device,
+        seed: int,
+        world: World,
+    ) -> None:
+        self.objective = Objective.of(recipe.loss, several=several, train=train, classes=classes, device=device)
+        self.engine = Engine(
+            network, self.objective, recipe=recipe, num_classes=len(classes), device=device, seed=seed, world=world
         )
-        optimizer = torch.optim.AdamW(
-            optimizer_groups(module, peak_lrs=peaks, weight_decay=plan.weight_decay), fused=device.type == "cuda"
+        tables = [table["image_id"].tolist() for table in (train, valid) if table is not None]
+        on_device, self.where = images_for(pack, tables, recipe=recipe, device=device)
+        self.looked_at = on_device[-1] if valid is not None else None
+        self.feed = Feed(
+            pack,
+            train["image_id"].tolist(),
+            recipe=recipe,
+            spec=network.input,
+            device=device,
+            seed=seed,
+            world=world,
+            on_device=on_device[0],
         )
-        stage_steps, stage_total = 0, steps_per_epoch * num_epochs
-        for _ in range(num_epochs):
-            epoch = len(history) + 1
-            started = time.perf_counter()
-            set_mode(module, head_only=stage == "head", keep_statistics=keep_statistics)
-            order = np.random.default_rng((seed, epoch)).permutation(len(train))[:num_used]
-            losses = torch.zeros(steps_per_epoch, device=device)
-            batches = load_batches(
-                pack, image_ids=image_ids, positions=order, batch_size=plan.batch_size, view=view, epoch=epoch
+        self.network, self.pack, self.valid, self.recipe, self.world = network, pack, valid, recipe, world
+        self.classes, self.several, self.folder, self.device, self.seed = classes, several, folder, device, seed
+        self.num_train = len(train)
+        if (
+            recipe.schedule.epochs
+            and not self.engine.keeps_statistics
+            and min(self.feed.micro_batch, len(train)) == 1
+            and batch_norms(network.module)
+        ):
+            raise TrainingError(
+                f"{len(train)} training images in batches of {self.feed.micro_batch}: BatchNorm has no variance of one "
+                "image. Train on at least two images, in batches of at least two (--set schedule.batch_size=...)."
             )
-            for k, batch in enumerate(batches):
-                point = one_cycle(stage_steps, stage_total, peak_lr=1.0, warmup_share=plan.warmup_share)
-                for group in optimizer.param_groups:
-                    group["lr"] = group["peak_lr"] * point.lr
-                    group["betas"] = (point.momentum, 0.99)
-                images = normalise(torch.from_numpy(batch.images).to(device, non_blocking=True), network.input)
-                rows = torch.from_numpy(batch.positions).to(device)
-                with precision():
-                    logits = _forward(module, images, head_only=stage == "head")  # (B, C)
-                    loss = training_loss(
-                        logits,
-                        truth[rows],
-                        weights=None if weights is None else weights[rows],
-                        label_smoothing=plan.label_smoothing,
-                        several=several,
-                    )
-                optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                scaler.step(optimizer)
-                scaler.update()
-                losses[k] = loss.detach()
-                stage_steps, done = stage_steps + 1, done + 1
-                if device.type == "cpu" or done % CHECK_EVERY == 0 or k == steps_per_epoch - 1:
-                    _check_finite(losses, k, epoch=epoch, folder=folder)
-                    tick(done, total_steps, float(losses[k]))
-            train_seconds = time.perf_counter() - started
-            valid_loss, valid_accuracy = (None, None)
-            if valid is not None:
-                valid_loss, valid_accuracy = _validate(
-                    network, pack, valid, recipe=recipe, classes=classes, several=several, device=device
-                )
+        self.per_epoch = self.feed.steps_per_epoch
+        self.course = Course(recipe=recipe, steps_per_epoch=self.per_epoch)
+        self.losses = torch.zeros(self.course.num_steps, device=device)
+        self.history: list[EpochLog] = []
+        self.best: tuple[float, int] | None = None
+        self.done = self.resumed_at = 0
+        self.seconds, self.epoch_seconds = 0.0, 0.0  # of training and looking; of this epoch's steps
+        self._saved_at, self._interval = time.monotonic(), save_interval()
+        self._about = fingerprint(
+            json.dumps({**recipe.as_dict(), "name": ""}, sort_keys=True),
+            repr((seed, classes, several)),
+            self.objective.targets.cpu().numpy().tobytes(),
+            *train["image_id"],
+        )
+
+    # The run.
+
+    def run(self, requests: StopRequests, *, tick: Tick, report: Report, say: Say) -> Trained:
+        notes = (*filter(None, [self.where]), *self.objective.describe(), *self.engine.describe())
+        for note in notes:
+            say(note)
+        self._go_on(say)
+        for epoch in range(len(self.history), self.course.num_epochs):
+            if self.engine.stage != self.course.stage_of(epoch):
+                self._begin(self.course.stage_of(epoch))
+            self._train_epoch(epoch, requests, tick=tick, say=say)
+            self.engine.agree()
+            started = time.perf_counter()
+            valid_loss, valid_accuracy = self._look_at_fold()
+            looked = time.perf_counter() - started
+            first = epoch * self.per_epoch
             log = EpochLog(
-                epoch=epoch,
-                stage=stage,
-                lr=float(optimizer.param_groups[-1]["lr"]),
-                train_loss=float(losses.mean()),
+                epoch=epoch + 1,
+                stage=self.course.stage_of(epoch),
+                lr=self.course.head_lr_of(self.done - 1),
+                image_size=self.course.image_size_of(epoch),
+                train_loss=float(self.world.sum(self.losses[first : self.done]).mean()),
                 valid_loss=valid_loss,
                 valid_accuracy=valid_accuracy,
-                seconds=time.perf_counter() - started,
-                images_per_second=len(order) / train_seconds,
+                seconds=self.epoch_seconds + looked,
+                images_per_second=self.feed.num_used / self.epoch_seconds,
             )
-            history.append(log)
+            self.history.append(log)
+            self.seconds += log.seconds
+            self.epoch_seconds = 0.0
             report(log)
-            if valid_loss is not None and (best is None or valid_loss < best[0]):
-                best = (valid_loss, epoch)
-                _save(network, folder / "best.safetensors", recipe=recipe, classes=classes)
-    _save(network, folder / "last.safetensors", recipe=recipe, classes=classes)
-    return Trained(
-        history=tuple(history),
-        minutes=(time.perf_counter() - begun) / 60,
-        num_steps=done,
-        best_epoch=best[1] if best else None,
-    )
+            if valid_loss is not None and (self.best is None or valid_loss < self.best[0]):
+                self.best = (valid_loss, epoch + 1)
+                self._keep("best.safetensors")
+            self._stop_or_save(requests, say)  # a signal may have come while the fold was looked at
+        self._keep("last.safetensors")
+        return Trained(
+            history=tuple(self.history),
+            losses=self.world.sum(self.losses).cpu().numpy(),
+            lrs=np.array([self.course.head_lr_of(step) for step in range(self.course.num_steps)]),
+            minutes=self.seconds / 60,
+            best_epoch=self.best[1] if self.best else None,
+            resumed_at=self.resumed_at,
+            notes=notes,
+        )
 
+    def _begin(self, stage: Stage) -> None:
+        self.engine.begin(stage, self.course.peak_lrs_of(stage, num_groups=self.engine.num_groups))
 
-def set_trainable(module: nn.Module, *, head_only: bool) -> None:
-    """Let gradients reach the classifier only, or every layer."""
-    head = set(head_names(module))
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name in head or not head_only)
+    def _train_epoch(self, epoch: int, requests: StopRequests, *, tick: Tick, say: Say) -> None:
+        first, mixes = epoch * self.per_epoch, self.course.mixes(epoch)
+        order = epoch_order(self.objective, num_rows=self.num_train, seed=self.seed, epoch=epoch + 1)
+        self.engine.train_mode()
+        started, before = time.perf_counter(), self.epoch_seconds
+        image_size = self.course.image_size_of(epoch)
+        for step in self.feed.steps(order, epoch=epoch + 1, image_size=image_size, skip=self.done - first):
+            loss = self.engine.step(step, self.course.point_of(self.done), number=self.done, mixes=mixes)
+            self.losses[self.done] = loss
+            self.done += 1
+            self.epoch_seconds = before + time.perf_counter() - started
+            if self.device.type == "cpu" or self.done % CHECK_EVERY == 0 or self.done == first + self.per_epoch:
+                self._check_finite(first)
+                tick(self.done, self.course.num_steps, float(self.losses[self.done - 1]))
+                self._stop_or_save(requests, say)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.epoch_seconds = before + time.perf_counter() - started
 
+    # The state.
 
-def set_mode(module: nn.Module, *, head_only: bool, keep_statistics: bool = False) -> None:
-    """Put the module into training mode; with a frozen body only its classifier and the dropout before it.
+    def _stop_or_save(self, requests: StopRequests, say: Say) -> None:
+        """Do what is due: all processes at the same step, so the first one's clock and any one's signal count."""
+        told = self.world.gather((time.monotonic() - self._saved_at >= self._interval, requests.number))
+        numbers = [number for _, number in told if number is not None]
+        if numbers:
+            self._stop(numbers[0], say)
+        if told[0][0]:
+            self._save(say)
 
-    With `keep_statistics`, BatchNorm layers go on normalising by their running statistics.
-    """
-    module.train(not head_only)
-    if keep_statistics:
-        for layer in module.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.eval()
-    if head_only:
-        module.training = True  # timm's networks ask this flag, not a layer, whether to drop before the classifier
-        module.get_classifier().train()  # type: ignore[operator]
-        for name, layer in module.named_modules():
-            if isinstance(layer, nn.Dropout) and "head" in name:
-                layer.train()
+    def _go_on(self, say: Say) -> None:
+        """Take up the state of an earlier process, if there is one of the same training."""
+        state = read_state(self.folder, say=say)
+        if state is None:
+            return
+        if state.get("about") != self._about:
+            say(f"{self.folder / NEWEST} belongs to another training (other recipe, images or seed): it is not used")
+            return
+        self._begin(state["engine"]["stage"])
+        self.engine.restore(state["engine"])
+        self.history = [EpochLog(**log) for log in state["history"]]
+        self.best = tuple(state["best"]) if state["best"] else None
+        self.done = self.resumed_at = state["done"]
+        self.seconds, self.epoch_seconds = state["seconds"], state["epoch_seconds"]
+        if self.world.is_first:
+            self.losses[: self.done] = state["losses"].to(self.device)
+        say(f"goes on after step {self.done:,} of {self.course.num_steps:,}")
 
+    def _save(self, say: Say) -> bool:
+        """Write the state; a full disk keeps the one before, is said, and stops nothing."""
+        started, saved = time.monotonic(), True
+        losses = self.world.sum(self.losses[: self.done])
+        engine = self.engine.capture()
+        # An overflow may come with a step whose loss, of before, was a number.
+        good = all(bool(torch.isfinite(one).all()) for one in (losses, *engine["module"].values()))
+        if self.world.is_first and good:
+            try:
+                write_state(
+                    self.folder,
+                    {
+                        "about": self._about,
+                        "engine": engine,
+                        "history": [asdict(log) for log in self.history],
+                        "best": list(self.best) if self.best else None,
+                        "done": self.done,
+                        "seconds": self.seconds,
+                        "epoch_seconds": self.epoch_seconds,
+                        "losses": losses.cpu(),
+                    },
+                )
+            except StorageError as error:
+                saved = False
+                say(f"the state after step {self.done:,} is not kept, the one before is: {error}")
+        self._saved_at = time.monotonic()
+        if saved and self._interval:  # 0 was asked for: each step, whatever it costs
+            self._interval = max(self._interval, (self._saved_at - started) / COST_SHARE)
+        return bool(self.world.gather(saved)[0])
 
-def _forward(module: nn.Module, images: Tensor, *, head_only: bool) -> Tensor:
-    """Return logits; a frozen body is run without a graph, which saves its memory and a third of the time."""
-    if head_only:
-        with torch.no_grad():
-            features = module.forward_features(images)  # type: ignore[operator]
-        logits: Tensor = module.forward_head(features)  # type: ignore[operator]
-    else:
-        logits = module(images)
-    return logits
+    def _stop(self, number: int, say: Say) -> None:
+        kept = self._save(say)
+        raise StoppedError(
+            f"stopped after step {self.done:,} of {self.course.num_steps:,}, "
+            + ("whose state is kept" if kept else "which could NOT be kept; an earlier state may be")
+            + f" in {self.folder}. The same command goes on from there.",
+            number,
+        )
 
+    def _keep(self, name: str) -> None:
+        """Write the weights that count."""
+        if self.world.is_first:
+            save_checkpoint(
+                self.folder / name,
+                self.network,
+                config=self.recipe.model,
+                classes=self.classes,
+                image_size=self.recipe.input.image_size,
+                activation=self.objective.activation,
+                state=self.engine.kept_module.state_dict(),
+            )
+        self.world.wait()
 
-def _has_batch_norm(module: nn.Module) -> bool:
-    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
+    def _check_finite(self, first: int) -> None:
+        losses = self.world.sum(self.losses[first : self.done])
+        if math.isfinite(float(losses.sum())):
+            return
+        bad = int(torch.nonzero(~torch.isfinite(losses))[0])
+        state = self.folder / NEWEST
+        kept = f" The last state before it is kept: {state}." if state.is_file() else ""
+        raise TrainingError(
+            f"The loss stopped being a number in epoch {first // self.per_epoch + 1}, step {bad + 1}. The learning "
+            "rate is the usual reason: try a third of it (--set schedule.lr=..., schedule.frozen_lr=...), or "
+            f"--set schedule.clip_norm=1. Nothing in {self.folder} was written over.{kept}"
+        )
 
-
-def _images_per_epoch(num_images: int, batch_size: int) -> int:
-    """Return how many images an epoch uses: a last batch of one is left out, BatchNorm has no variance of one."""
-    last_alone = num_images > batch_size and num_images % batch_size == 1
-    return num_images - last_alone
-
-
-def _check_finite(losses: Tensor, k: int, *, epoch: int, folder: Path) -> None:
-    if math.isfinite(float(losses[: k + 1].sum())):
-        return
-    step = int(torch.nonzero(~torch.isfinite(losses[: k + 1]))[0])
-    raise TrainingError(
-        f"The loss stopped being a number in epoch {epoch}, step {step + 1}. The learning rate is the usual reason: "
-        f"try a third of it (--set schedule.lr=..., schedule.frozen_lr=...). Nothing in {folder} was written over."
-    )
-
-
-def _validate(
-    network: Network,
-    pack: Pack,
-    valid: pd.DataFrame,
-    *,
-    recipe: Recipe,
-    classes: tuple[str, ...],
-    several: bool,
-    device: torch.device,
-) -> tuple[float, float]:
-    probabilities = predict_probabilities(
-        network,
-        pack,
-        valid,
-        image_size=recipe.input.image_size,
-        test_crop=recipe.input.test_crop,
-        several=several,
-        device=device,
-    ).astype(np.float64)
-    truth = truth_of(valid, classes)
-    if several:
-        kept = np.clip(probabilities, 1e-15, 1 - 1e-7)
-        loss = -(truth * np.log(kept) + (1 - truth) * np.log(1 - kept)).mean()
-        return float(loss), score("exact_match", labels=truth, probabilities=probabilities)
-    return (
-        score("log_loss", labels=truth, probabilities=probabilities),
-        score("accuracy", labels=truth, probabilities=probabilities),
-    )
-
-
-def _save(network: Network, path: Path, *, recipe: Recipe, classes: tuple[str, ...]) -> None:
-    save_checkpoint(path, network, config=recipe.model, classes=classes, image_size=recipe.input.image_size)
+    def _look_at_fold(self) -> tuple[float | None, float | None]:
+        if self.valid is None:
+            return None, None
+        return loss_and_accuracy(
+            replace(self.network, module=self.engine.kept_module),
+            self.pack,
+            self.valid,
+            recipe=self.recipe,
+            classes=self.classes,
+            activation=self.objective.activation,
+            several=self.several,
+            device=self.device,
+            world=self.world,
+            on_device=self.looked_at,
+        )

@@ -4,16 +4,20 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from kit.config import Recipe
 from kit.data.folds import held_out_rows, training_rows
-from kit.home import sha256_of_file, write_json
+from kit.home import sha256_of_file, write_json, writing
 from kit.progress import Say
 from kit.rules import FoldRule
 from kit.store.pack import Pack
+from kit.train.world import SOLO, World
+
+if TYPE_CHECKING:
+    from kit.train.history import Trained
 
 FULL = "full"
 
@@ -61,8 +65,9 @@ def train_model(
     folder: Path,
     say: Say,
     progress: bool = False,
+    world: World = SOLO,
 ) -> ModelFolder:
-    """Return the model `name`, trained now unless it was before.
+    """Return the model `name`, trained now unless it was before; an interrupted training is gone on with.
 
     Args:
         name: "fold-K" trains on the other folds and looks at fold K after each epoch; "full" on every row.
@@ -75,13 +80,16 @@ def train_model(
         folder: `folder`/name gets the checkpoints.
         say: takes a line per epoch.
         progress: draw a progress bar (on a terminal).
+        world: the processes that train together; the first one writes.
     """
     if (found := find_model(folder, name)) is not None:
         return found
+    from kit.train.distributed import device_among
     from kit.train.loop import fit  # torch and timm: seconds that a run without training need not spend
-    from kit.train.model import choose_device, make_network
+    from kit.train.model import make_network
+    from kit.train.state import clear_states
 
-    device = choose_device(recipe.device)
+    device = device_among(world, recipe.device)
     number = 0 if name == FULL else 1 + int(name.removeprefix("fold-"))
     network = make_network(recipe.model, num_classes=len(classes), seed=recipe.seed * 1009 + number)
     if network.weights_origin == "none":
@@ -106,6 +114,8 @@ def train_model(
             device=device,
             seed=recipe.seed * 1009 + number,
             tick=tick,
+            say=lambda line: say(f"{name}: {line}"),
+            world=world,
             report=lambda log: say(
                 f"{name}  epoch {log.epoch}/{num_epochs} ({log.stage})  train loss {log.train_loss:.4f}"
                 + (
@@ -116,6 +126,8 @@ def train_model(
                 + f"  {log.images_per_second:,.0f} images/s"
             ),
         )
+    if world.is_first:
+        _write_steps(folder / name / "steps.csv", trained)
     history = {
         "sha256": sha256_of_file(folder / name / "last.safetensors"),
         "history": [asdict(log) for log in trained.history],
@@ -123,6 +135,9 @@ def train_model(
         "num_steps": trained.num_steps,
         "best_epoch": trained.best_epoch,
         "num_train": len(parts[0]),
+        "num_processes": world.size,
+        "resumed_at": trained.resumed_at,
+        "notes": list(trained.notes),
         "store": f"{pack.layout}, {pack.storage}",
         "num_parameters": network.num_parameters,
         "weights_origin": network.weights_origin,
@@ -131,8 +146,18 @@ def train_model(
         "num_threads": _num_threads(),
         "peak_memory_gib": _peak_memory_gib(str(device)),
     }
-    write_json(folder / name / "history.json", history)
+    if world.is_first:
+        write_json(folder / name / "history.json", history)
+        clear_states(folder / name)
+    world.wait()
     return ModelFolder(name=name, folder=folder / name, history=history)
+
+
+def _write_steps(path: Path, trained: "Trained") -> None:
+    """Write loss and learning rate of every step, for plots."""
+    table = pd.DataFrame({"lr": trained.lrs, "loss": trained.losses}, index=pd.RangeIndex(1, trained.num_steps + 1))
+    with writing(path) as file:
+        table.to_csv(file, index_label="step", lineterminator="\n", float_format="%.6g")
 
 
 class _bar:  # noqa: N801 (used as a function)
@@ -192,10 +217,12 @@ def _num_threads() -> int:
 
 
 def _peak_memory_gib(device: str) -> float:
-    import torch
-
     if device.startswith("cuda"):
-        return float(torch.cuda.max_memory_allocated(device)) / 2**30
+        import torch
+
+        from kit.train.inference import peak_bytes
+
+        return peak_bytes(torch.device(device)) / 2**30
     try:
         import resource
     except ImportError:  # Windows has no such module

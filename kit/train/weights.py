@@ -1,16 +1,19 @@
 """Pretrained weights: where they come from, and what they had seen. Nothing that executes code is ever loaded."""
 
 import contextlib
+import json
+import math
 import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import ConfigError, WeightsError, did_you_mean
-from kit.home import sha256_of_file
+from kit.home import fingerprint, sha256_of_file
+from kit.train.own import is_own
 
 if TYPE_CHECKING:  # looking for weights must not cost the import of torch
     from torch import Tensor
@@ -28,11 +31,15 @@ class Weights:
     origin: str  # for people: a file name, a package, "hub (REPOSITORY)"
     pretraining_group: str | None  # none, imagenet-1k, imagenet-21k, web-or-private; None: not stated
     packaged: bool = False  # the file has the names of its package, not timm's
+    input: Mapping[str, Any] = field(default_factory=dict)  # mean, std, crop_pct where the config.json beside has them
 
     @property
     def fingerprint(self) -> str:
-        """What tells these weights from others: the file's checksum, or the hub's name for them."""
-        return sha256_of_file(self.file) if self.file else self.origin.replace(", cached", "")
+        """What tells these weights from others: checksum and input of a file, or the hub's name for them."""
+        if self.file is None:
+            return self.origin.replace(", cached", "")
+        checksum = sha256_of_file(self.file)
+        return fingerprint(checksum, json.dumps(self.input, sort_keys=True)) if self.input else checksum
 
     def read(self) -> "Mapping[str, Tensor] | None":
         """Return the tensors under timm's names; None where timm is to fetch them."""
@@ -46,7 +53,7 @@ def find_weights(name: str, weights: str, *, pretraining_group: str = "") -> Wei
     """Return the weights that `weights` asks for, or None for random ones.
 
     Args:
-        name: timm's name of the network.
+        name: timm's name of the network, or "FILE.py:function".
         weights: "none", "hub", "auto" (KIT_WEIGHTS, an installed package, the hub), or a file or folder.
         pretraining_group: what a file of the user's own was trained on, where its name does not tell.
 
@@ -57,7 +64,7 @@ def find_weights(name: str, weights: str, *, pretraining_group: str = "") -> Wei
         return None
     if weights not in ("auto", "hub"):
         path = Path(weights).expanduser()
-        file = _file_for(name, path) if path.exists() else None
+        file = _file_for(name, path) if path.is_file() or (path.is_dir() and not is_own(name)) else None
         if file is None:
             raise WeightsError(
                 f"model.weights: {weights!r} is not a weight file, nor a folder with one for {name}. Give a "
@@ -65,6 +72,11 @@ def find_weights(name: str, weights: str, *, pretraining_group: str = "") -> Wei
                 "or one of auto, hub, none."
             )
         return _from_file(file, pretraining_group)
+    if is_own(name):
+        raise WeightsError(
+            f"model.weights: {weights!r} cannot be had for {name}: a network of your own has no published weights. "
+            "Start from random ones with model.weights = 'none', or give a .safetensors or .pth file."
+        )
     looked = []
     if weights == "auto":
         if chosen := os.environ.get("KIT_WEIGHTS"):
@@ -132,12 +144,59 @@ def _file_for(name: str, path: Path) -> Path | None:
     bare = name.split(".")[0]
     candidates = [path / name / "model.safetensors", path / bare / "model.safetensors", path / "model.safetensors"]
     candidates += sorted(p for p in path.glob(f"{bare}.*") if p.suffix in SUFFIXES)
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    there = [candidate for candidate in candidates if candidate.is_file()]
+    return next((one for one in there if _config_beside(one).get("architecture", bare) == bare), None)
 
 
 def _from_file(file: Path, pretraining_group: str) -> Weights:
-    story = f"{file.parent.name}.{file.name}" if file.name == "model.safetensors" else file.name
-    return Weights(file=file, origin=file.name, pretraining_group=pretraining_group or pretraining_group_of(story))
+    """Take a file, with what the config.json beside it says where timm has written both as a folder."""
+    config = _config_beside(file)
+    stated = config.get("pretrained_cfg", {})
+    story = f"{file.parent.name}.{stated.get('tag', '')}.{file.name}" if file.name == "model.safetensors" else file.name
+    return Weights(
+        file=file,
+        origin=file.name,
+        pretraining_group=pretraining_group or pretraining_group_of(story),
+        input=_checked_input(stated, file.with_name("config.json")),
+    )
+
+
+def _config_beside(file: Path) -> dict[str, Any]:
+    """Return the config.json of a folder as timm writes it, or {} where there is none.
+
+    Raises:
+        WeightsError: it cannot be read, or is something else.
+    """
+    path = file.with_name("config.json")
+    if file.name != "model.safetensors" or not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}, beside the weights, cannot be read: {error}. Mend it or remove it.") from error
+    if not isinstance(found, dict) or not isinstance(found.get("pretrained_cfg", {}), dict):
+        raise WeightsError(
+            f"{path}, beside the weights, is not as timm writes it: a table with architecture and pretrained_cfg was "
+            "expected. Mend it or remove it."
+        )
+    return found
+
+
+def _checked_input(stated: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return mean, std and crop_pct out of a `pretrained_cfg`, as far as they stand there."""
+    found = {key: stated[key] for key in ("mean", "std", "crop_pct") if stated.get(key) is not None}
+    for key, value in found.items():
+        numbers = [value] if key == "crop_pct" else value
+        lowest = 0.0 if key == "mean" else 1e-6
+        fits = isinstance(numbers, list) and len(numbers) == (1 if key == "crop_pct" else 3)
+        if not fits or not all(
+            isinstance(one, int | float) and math.isfinite(one) and lowest <= one <= 1 for one in numbers
+        ):
+            raise WeightsError(
+                f"{path}: pretrained_cfg.{key} = {str(value)[:80]} is not understood. Three numbers from 0 to 1 were "
+                "expected for mean and std, one for crop_pct. Mend the file or remove it."
+            )
+    return found
 
 
 def read_state(file: Path) -> "Mapping[str, Tensor]":

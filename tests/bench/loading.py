@@ -36,6 +36,7 @@ from kit.store.pack import Pack, pack_files
 SIZE, STORE_SIZE, BATCH = 224, 256, 64
 ROUNDS = 5
 ONE_MORE = AugmentConfig(transforms=({"name": "CoarseDropout", "num_holes_range": [1, 3], "p": 0.5},))
+TURNED_AND_WARPED = AugmentConfig(rotate_degrees=10, warp=0.2)
 SMALLEST, ASPECT, LIGHT = AugmentConfig().smallest_crop, AugmentConfig().widest_aspect, AugmentConfig().brightness
 
 Epoch = Callable[[], int]  # goes through all images once and returns how many they were
@@ -109,6 +110,7 @@ def loaders_of(files: list[Path], packs: dict[str, Pack]) -> dict[str, Epoch]:
     loaders = {
         "kit, raw store": kit_epoch(packs["raw"], AugmentConfig()),
         "kit, raw store, with 10 degrees of rotation": kit_epoch(packs["raw"], AugmentConfig(rotate_degrees=10)),
+        "kit, raw store, with 10 degrees and a warp of 0.2": kit_epoch(packs["raw"], TURNED_AND_WARPED),
         "kit, raw store, with CoarseDropout": kit_epoch(packs["raw"], ONE_MORE),
         "kit, jpeg store": kit_epoch(packs["jpeg"], AugmentConfig()),
         f"timm {version('timm')}, its own loader (PIL)": timm_epoch(files),

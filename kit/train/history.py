@@ -1,0 +1,39 @@
+"""What training leaves behind: a line per epoch, a number per step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLog:
+    """One line of the training table."""
+
+    epoch: int  # over both stages, from 1
+    stage: str  # "head" (frozen body) or "all"
+    lr: float  # of the head, at the epoch's last step
+    image_size: int  # pixels
+    train_loss: float  # mean over the epoch's steps, nats
+    valid_loss: float | None  # on the held-out fold, nats; None without one
+    valid_accuracy: float | None  # of several labels: all of them and no other
+    seconds: float
+    images_per_second: float  # of training alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What training left behind."""
+
+    history: tuple[EpochLog, ...]
+    losses: NDArray[np.float32]  # (steps,) nats
+    lrs: NDArray[np.float64]  # (steps,) of the head
+    minutes: float
+    best_epoch: int | None  # lowest validation loss; its weights are `best.safetensors`, for a look, not for scores
+    resumed_at: int  # the step from which this process went on; 0: from the start
+    notes: tuple[str, ...]  # what was chosen for the recipe: weights of classes, where the images are
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps, over both stages."""
+        return len(self.losses)

@@ -1,0 +1,44 @@
+"""Stopping when asked: Ctrl-C and SIGTERM let the step finish and the state be written; a second Ctrl-C does not."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from kit.errors import KitError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StoppedError(KitError):
+    """Training ended because somebody asked for it; what was done is kept."""
+
+    def __init__(self, message: str, number: int) -> None:
+        """Take the paragraph, and the signal's number: the exit code is 128 + that, as shells have it."""
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+class StopRequests:
+    """Takes the signals while it is entered, in the main thread; elsewhere they go where they went before."""
+
+    def __init__(self) -> None:
+        """Begin with nothing asked for."""
+        self.number: int | None = None  # of the first signal that came
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequests":
+        """Take the signals."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.number is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
