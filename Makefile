@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 KIT_TEST_DATA ?=
+# Of the benchmarks: where finished parts are kept, and the folder above fashion-mnist/ (Debian: dataset-fashion-mnist).
+OUT ?= bench
+FASHION ?= /usr/share/datasets
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test test-real bench clean
@@ -30,11 +33,22 @@ test-real: $(VENV)/.ready
 	$(BIN)/python -m pytest -m real
 
 # The full figures of the docs, outside the tests: minutes to hours.
-bench: $(VENV)/.ready
+bench: $(VENV)/.ready .venv-peers/.ready
 	$(BIN)/python -m tests.bench.figures
 	$(BIN)/python -m tests.bench.loading
 	$(BIN)/python -m tests.bench.packing
 	$(BIN)/python -m tests.bench.scale
+	$(BIN)/python -m tests.bench.lesson --fastai-python .venv-peers/bin/python --out $(OUT)/lesson
+	$(BIN)/python -m tests.bench.story --out $(OUT)/story
+	$(BIN)/python -m tests.bench.transfer --out $(OUT)/transfer
+	$(BIN)/python -m tests.bench.start --out $(OUT)/start
+	$(BIN)/python -m tests.bench.fashion --mirror $(FASHION) --out $(OUT)/fashion
+
+# fast.ai brings much that the kit does not need: an environment of its own.
+.venv-peers/.ready: $(VENV)/.ready
+	$(BIN)/uv venv -q -p $(BIN)/python .venv-peers
+	$(BIN)/uv pip install -q -p .venv-peers -c constraints.txt torch torchvision timm safetensors --group peers
+	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

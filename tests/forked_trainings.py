@@ -6,6 +6,7 @@ training; {"ended"} with the child's exit status as `subprocess` gives it.
 """
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -187,6 +188,7 @@ def main() -> None:
 
     samples = plan_run("toy", say=lambda line: None).samples
     pack = pack_images(samples, store_size=32, say=lambda line: None)
+    gc.freeze()  # a collection in a child would write to, and so copy, all that it shares with us
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
@@ -209,6 +211,7 @@ def main() -> None:
         answer(pid=child)
         _, status = os.waitpid(child, 0)
         answer(ended=os.waitstatus_to_exitcode(status))
+    os._exit(0)  # nothing is left to tidy up, which would take seconds
 
 
 if __name__ == "__main__":

@@ -367,6 +367,7 @@ def test_parameters_without_a_part_in_the_output_are_found_and_nothing_moves():
     assert all(parameter.grad is None for parameter in body.parameters())
 
 
+@pytest.mark.usefixtures("trained_root")  # it imports what the forked processes would each import anew
 def test_torchrun_does_the_whole_line_and_goes_on(toy_competition, own_home, tmp_path, monkeypatch, capfd):
     toy_competition(images_per_class=6)
     (tmp_path / "own.py").write_text(OWN_NETWORK)

@@ -194,14 +194,13 @@ def test_sampling_leaves_the_weights_of_rows_in_the_loss_and_draws_by_class_alon
 # What is logged.
 
 
-def test_the_log_says_which_loss_and_what_was_balanced_and_how():
-    assert objective(label_smoothing=0.1).describe() == ("loss: cross-entropy, label smoothing 0.1",)
-    balanced = objective(table("aaab"), balance="class-weights", kind="focal").describe()
-    assert balanced[0] == "loss: focal, gamma 2, label smoothing 0"
-    assert balanced[1] == "loss.balance: class weights, an image counts from 0.667 to 2 times the mean"
-    both = objective(table("aaab", weight=[1.0, 2.0, 1.0, 1.0]), balance="sampling").describe()
-    assert both[1] == "loss.balance: sampling, an image is drawn 0.667 to 2 times an epoch on average"
-    assert both[2] == "the table's weights of rows are in the loss, beside loss.balance"
+def test_the_log_says_what_was_balanced_and_how():
+    assert objective(label_smoothing=0.1).notes == ()
+    balanced = objective(table("aaab"), balance="class-weights", kind="focal").notes
+    assert balanced[0] == "loss.balance: class weights, an image counts from 0.667 to 2 times the mean"
+    both = objective(table("aaab", weight=[1.0, 2.0, 1.0, 1.0]), balance="sampling").notes
+    assert both[0] == "loss.balance: sampling, an image is drawn 0.667 to 2 times an epoch on average"
+    assert both[1] == "the table's weights of rows are in the loss, beside loss.balance"
 
 
 # Probabilities.

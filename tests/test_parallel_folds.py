@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from kit.errors import ConfigError, TrainingError
-from kit.plan import RunPlan, plan_run
+from kit.plan import RunPlan, pack_for, plan_run
 from kit.run import train_models
 from kit.train.models import find_model
-from kit.train.parallel import _environments
+from kit.train.parallel import _environments, train_in_parallel
 from kit.train.stopping import StoppedError
 
 OWN_NETWORK = """\
@@ -49,48 +49,51 @@ def weights_of(plan):
     return found
 
 
-def test_stopped_and_gone_on_with_they_are_those_of_one_after_the_other(plan, tmp_path, monkeypatch):
+def test_models_side_by_side_are_those_of_one_after_the_other_through_a_failure_and_a_stop(plan, tmp_path, monkeypatch):
     train_models(plan, say=lambda line: None)
     expected = weights_of(plan)
-
     monkeypatch.setenv("KIT_HOME", str(tmp_path / "another-home"))
-    lines = []
+    models, lines = plan.folder / "models", []
 
-    def say_and_stop(line):
-        lines.append(line)
-        if "epoch 2/6" in line and not any("epoch 3/6" in other for other in lines):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(StoppedError) as stopped:
-        train_models(plan, say=say_and_stop, parallel=2)
-    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    models.mkdir(parents=True)
+    (models / "fold-1").write_text("a file where the model's folder is to be")
+    with pytest.raises(TrainingError) as failed:
+        train_models(plan, say=lines.append, parallel=2)
+    assert str(failed.value).startswith("fold-1: ")
+    assert "a file stands where a folder is needed" in str(failed.value)
+    assert "Finished and kept: fold-0; the same command trains fold-1, full." in str(failed.value)
     begun = [name for name in plan.models if f"{name}: begins in a process of its own, OMP_NUM_THREADS=1" in lines]
     assert begun == ["fold-0", "fold-1"]
     assert all(line.startswith(("fold-0", "fold-1", "decoding")) for line in lines), lines
-    assert "fold-1: a warning of its own" in lines
-    assert "fold-1: a network that prints" in lines
-    assert list((plan.folder / "models").rglob("state.pt"))
+    assert "fold-0: a warning of its own" in lines
+    assert "fold-0: a network that prints" in lines
 
-    models = train_models(plan, say=lines.append, parallel=2)
-    assert [model.name for model in models] == plan.models
-    assert max(model.history["resumed_at"] for model in models) > 0
-    assert any("goes on after step" in line for line in lines)
-    assert not list((plan.folder / "models").rglob("state*.pt"))
+    (models / "fold-1").unlink()
+
+    def say_and_stop(line):
+        if "epoch 2/6" in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError, match=r"^fold-1: stopped after step .*, whose state is kept") as stopped:
+        train_in_parallel(
+            ["fold-1", "full"],
+            plan.train,
+            pack_for(plan, say=lines.append),
+            num_children=1,
+            recipe=plan.recipe,
+            classes=plan.samples.classes,
+            several=False,
+            rule=plan.competition.folds,
+            folder=models,
+            say=say_and_stop,
+        )
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    assert [path.parent.name for path in models.rglob("state.pt")] == ["fold-1"]
+
+    found = train_models(plan, say=lambda line: None)
+    assert [model.history["resumed_at"] > 0 for model in found] == [False, True, False]
     for key, value in weights_of(plan).items():
         assert torch.equal(value, expected[key]), key
-
-
-def test_a_failure_names_the_fold_and_keeps_what_the_others_have_finished(plan):
-    blocked = plan.folder / "models" / "fold-1"
-    blocked.parent.mkdir(parents=True)
-    blocked.write_text("a file where the model's folder is to be")
-    with pytest.raises(TrainingError) as failed:
-        train_models(plan, say=lambda line: None, parallel=2)
-    assert str(failed.value).startswith("fold-1: ")
-    assert "a file stands where a folder is needed" in str(failed.value)
-    assert "the same command trains fold-1" in str(failed.value)
-    assert find_model(plan.folder / "models", "fold-0") is not None
-    assert "Finished and kept: fold-0" in str(failed.value)
 
 
 def test_each_child_has_a_gpu_in_turn_or_its_part_of_the_cores(monkeypatch):

@@ -101,7 +101,7 @@ class Engine:
         set_trainable(self.module, head_only=stage == "head", norms=norms)
         self.optimizer = torch.optim.AdamW(
             optimizer_groups(self.module, peak_lrs=peak_lrs, weight_decay=plan.weight_decay),
-            fused=self.device.type == "cuda",
+            fused=self.device.type in ("cpu", "cuda"),
         )
         forward: nn.Module = _Forward(self.module, graph_in_body=stage == "all" or norms)
         if self.world.size > 1:

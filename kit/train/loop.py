@@ -151,7 +151,7 @@ class _Training:
     # The run.
 
     def run(self, requests: StopRequests, *, tick: Tick, report: Report, say: Say) -> Trained:
-        notes = (*filter(None, [self.where]), *self.objective.describe(), *self.engine.describe())
+        notes = (*filter(None, [self.where]), *self.objective.notes, *self.engine.describe())
         for note in notes:
             say(note)
         self._go_on(say)

@@ -27,7 +27,7 @@ class Objective:
     targets: Tensor  # class indices int64 (N,), or float32 (N, C)
     weights: Tensor | None  # float32 (N,), mean 1: how much each row counts; None where all count the same
     shares: NDArray[np.float64] | None  # (N,), sum 1: how often each row is drawn; None: each once an epoch
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # lines for the log: what counts more or is drawn more often
 
     @classmethod
     def of(
@@ -71,7 +71,7 @@ class Objective:
                 None if weights is None else torch.from_numpy((weights / weights.mean()).astype(np.float32)).to(device)
             ),
             shares=shares,
-            notes=_notes(config, several=several, balanced=balanced, shares=shares, weighted=rows is not None),
+            notes=_notes(balanced=balanced, shares=shares, weighted=rows is not None),
         )
 
     @property
@@ -111,10 +111,6 @@ class Objective:
         yes = targets * torch.exp(gamma * log_no) * log_yes
         no = (1 - targets) * torch.exp(gamma * log_yes) * log_no
         return -(yes + no).mean(dim=1)
-
-    def describe(self) -> tuple[str, ...]:
-        """Return lines for the log: the loss, and what counts more or is drawn more often."""
-        return self.notes
 
 
 def epoch_order(objective: Objective, *, num_rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -166,16 +162,12 @@ def _balance(
 
 
 def _notes(
-    config: LossConfig,
     *,
-    several: bool,
     balanced: NDArray[np.float64] | None,
     shares: NDArray[np.float64] | None,
     weighted: bool,
 ) -> tuple[str, ...]:
-    kind = f"binary {config.kind}" if several and config.kind == "focal" else "binary" if several else config.kind
-    gamma = f", gamma {config.focal_gamma:g}" if config.kind == "focal" else ""
-    lines = [f"loss: {kind}{gamma}, label smoothing {config.label_smoothing:g}"]
+    lines = []
     if balanced is not None:
         lines.append(
             f"loss.balance: class weights, an image counts from {balanced.min():.3g} to {balanced.max():.3g} times the "
@@ -188,7 +180,5 @@ def _notes(
             "average"
         )
     if weighted:
-        lines.append(
-            "the table's weights of rows are in the loss" + (", beside loss.balance" if len(lines) > 1 else "")
-        )
+        lines.append("the table's weights of rows are in the loss" + (", beside loss.balance" if lines else ""))
     return tuple(lines)
