@@ -95,10 +95,7 @@ def train_models(
 def predict(plan: RunPlan, *, say: Say = print, world: World = SOLO) -> dict[str, Predictions]:
     """Return a plan's predictions by kind: out of fold, of the test images, and the mean of the fold models there.
 
-    Args:
-        plan: whose models are trained.
-        say: takes lines of progress.
-        world: the images are dealt out to its processes, and the first one writes.
+    The images are dealt out to the processes of `world`, of which the first one writes.
     """
     has_test = not plan.samples.test.empty
     kinds = ["test"] if has_test else []
@@ -311,12 +308,7 @@ def finish(
 ) -> RunRecord:
     """Train, predict, judge, write submission and record of a plan, as far as that is not done.
 
-    Args:
-        plan: what to do.
-        say: takes lines of progress and warnings.
-        progress: draw a progress bar while training.
-        parallel: models to train at once.
-        world: processes that do it together; see `train_models`.
+    The arguments are those of `train_models`.
     """
     path = plan.folder / "record.json"
     submitted = not plan.submits or _is_submitted(plan)

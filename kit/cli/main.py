@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 for group in (stages, check, look, lr_find, lookup, export, bench, new, scrape):
     for command in group.COMMANDS:
-        app.command(command.__name__.removesuffix("_"))(command)
+        app.command(command.__name__.removesuffix("_").replace("_", "-"))(command)
 
 
 def _show_version(wanted: bool) -> None:

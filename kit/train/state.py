@@ -57,7 +57,7 @@ def write_state(folder: Path, state: Mapping[str, Any]) -> None:
                 file.write(MAGIC + bytes(DIGEST_BYTES))
                 digest = hashlib.sha256()
                 try:
-                    torch.save(dict(state), _Digesting(file, digest.update))  # type: ignore[arg-type]  # write is enough  # type: ignore[arg-type]
+                    torch.save(dict(state), _Digesting(file, digest.update))  # type: ignore[arg-type]
                 except RuntimeError as error:  # torch hides the system's error behind one of its own
                     if isinstance(error.__context__, OSError):
                         raise error.__context__ from error
@@ -121,8 +121,7 @@ def clear_states(folder: Path) -> None:
 def generators() -> dict[str, Any]:
     """Return the state of every random generator that a user's module might draw from: torch, NumPy, Python."""
     version, internal, gauss = random.getstate()
-    legacy: tuple[Any, ...] = np.random.get_state(legacy=True)  # type: ignore[assignment]
-    kind, keys, position, has_gauss, cached = legacy
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
