@@ -46,7 +46,7 @@ class RunRecord:
     recipe: Mapping[str, Any]
     network: Mapping[str, Any]  # name, num_parameters, weights_origin, pretraining_group, weights_fingerprint
     results: list[Result]
-    cost: Mapping[str, Any]  # train_minutes, epochs, steps, images_per_second, device, num_threads
+    cost: Mapping[str, Any]  # train_minutes, num_models, steps, images_per_second, device, num_threads, num_processes
     versions: Mapping[str, str]
     commit: str | None  # of the checkout that ran, with "+changes" if it had any
     submission: Mapping[str, Any] = field(default_factory=dict)  # rows, clip; empty where nothing was handed in

@@ -16,6 +16,7 @@ from kit.train.feed import Step
 from kit.train.heads import classifiers
 from kit.train.inference import mixed_precision
 from kit.train.loss import Objective
+from kit.train.memory import keep_freed_memory
 from kit.train.mixing import mix, one_hot
 from kit.train.model import Network
 from kit.train.schedule import CyclePoint
@@ -62,6 +63,8 @@ class Engine:
             )
         self.keeps_statistics = pretrained and plan.norm_statistics != "batch"
         torch.manual_seed(seed + world.rank)
+        if device.type == "cpu":
+            keep_freed_memory()
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 where autocast leaves float32
             if recipe.deterministic:

@@ -17,6 +17,7 @@ from kit.errors import TrainingError
 from kit.store.pack import Pack
 from kit.train.device_images import DeviceImages
 from kit.train.loss import Activation, probabilities_of
+from kit.train.memory import keep_freed_memory
 from kit.train.model import InputSpec, Network, normalise
 
 TestViews = Literal["single", "mirror", "lesson", "dihedral"]  # see kit.config.InputConfig.test_views
@@ -84,6 +85,8 @@ def predict_probabilities(
     Raises:
         TrainingError: the device has no memory for a single image.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     module.eval()
     rank, world = shard
