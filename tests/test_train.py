@@ -411,3 +411,10 @@ def test_the_hardware_has_a_name():
 def test_an_unknown_network_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match=r"timm knows no network 'resnet18x'. Did you mean 'resnet18"):
         make_network(ModelConfig(name="resnet18x", weights="none"), num_classes=3, seed=1)
+
+
+def test_a_network_of_one_size_says_which(trained):
+    plan = recipe()
+    vit = replace(plan, model=ModelConfig(name="vit_tiny_patch16_224", weights="none"))
+    with pytest.raises(ConfigError, match=r"takes images of 224 x 224 pixels and no others: .*input.image_size=224"):
+        trained(vit)

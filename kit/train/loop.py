@@ -22,7 +22,7 @@ from kit.train.engine import Engine, batch_norms
 from kit.train.feed import Feed, images_for
 from kit.train.history import EpochLog, Trained
 from kit.train.loss import Objective, epoch_order
-from kit.train.model import Network
+from kit.train.model import Network, refuse_other_sizes
 from kit.train.state import COST_SHARE, NEWEST, read_state, save_interval, write_state
 from kit.train.stopping import StoppedError, StopRequests
 from kit.train.validation import loss_and_accuracy
@@ -77,7 +77,8 @@ def fit(
         world: the processes that train together; its first one writes.
 
     Raises:
-        ConfigError: pretrained statistics are to be kept where there are none; batches that cannot be dealt out.
+        ConfigError: pretrained statistics are to be kept where there are none; batches that cannot be dealt out; images
+            of a size that the network does not take.
         TrainingError: the loss is not a number any more, and names the step; or batches of one image.
         StoppedError: a signal asked for it.
     """
@@ -103,6 +104,7 @@ class _Training:
         seed: int,
         world: World,
     ) -> None:
+        refuse_other_sizes(network, recipe.input, name=recipe.model.name)
         self.objective = Objective.of(recipe.loss, several=several, train=train, classes=classes, device=device)
         self.engine = Engine(
             network, self.objective, recipe=recipe, num_classes=len(classes), device=device, seed=seed, world=world

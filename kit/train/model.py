@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kit.config import ModelConfig
+from kit.config import InputConfig, ModelConfig
 from kit.errors import ConfigError, WeightsError
 from kit.train.depth import head_names
 from kit.train.heads import NamedHead, find_head, num_logits, reset_head, with_head
@@ -235,6 +235,25 @@ def _scale_and_shift(spec: InputSpec, device: torch.device) -> tuple[Tensor, Ten
         mean, std = torch.tensor(spec.mean, dtype=torch.float64), torch.tensor(spec.std, dtype=torch.float64)
         scale, shift = 1 / (255 * std), -mean / std
         return scale.to(device, torch.float32), shift.to(device, torch.float32)
+
+
+def refuse_other_sizes(network: Network, sizes: InputConfig, *, name: str) -> None:
+    """Refuse image sizes that a network was not built for: most of timm's take any, some transformers only one.
+
+    Raises:
+        ConfigError: names the size it takes.
+    """
+    facts = getattr(network.module, "pretrained_cfg", None) or getattr(
+        getattr(network.module, "body", None), "pretrained_cfg", {}
+    )
+    if not facts.get("fixed_input_size", False):
+        return
+    side = facts["input_size"][-1]
+    if sizes.image_size != side or sizes.start_size not in (0, side):
+        raise ConfigError(
+            f"{name} takes images of {side} x {side} pixels and no others: --set input.image_size={side}, without "
+            f"input.start_size, got {sizes.image_size}{f' and {sizes.start_size}' if sizes.start_size else ''}."
+        )
 
 
 def choose_device(name: str) -> torch.device:

@@ -29,7 +29,7 @@ from tests.bench.parts import Parts, data_folder, hardware, say
 
 PEERS = Path(__file__).with_name("peers.py")
 STAGES = {"head": "frozen body", "all": "all layers"}
-FROZEN_LR, LR = 3e-3, 1e-3  # of the kit and the plain loop; fast.ai has its own
+FROZEN_LR, LR = 3e-3, 1e-4  # of the kit and the plain loop; fast.ai has its own
 
 
 def main(arguments: list[str]) -> None:

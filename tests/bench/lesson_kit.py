@@ -77,7 +77,7 @@ def recipe_of(job: dict[str, Any], *, store_size: int, overrides: Sequence[str] 
             "frozen_lr": job["frozen_lr"],
             "epochs": job["epochs"],
             "lr": job["lr"],
-            "lr_spread": 100,
+            "lr_spread": 10,
             "batch_size": job["batch_size"],
         },
     }

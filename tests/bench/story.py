@@ -31,7 +31,7 @@ from tests.bench.training import matrix, right_on, spread_over, train_on
 
 NETWORK, SIZE, STORE_SIZE, BATCH = "tf_efficientnet_lite0", 128, 160, 64
 FROZEN_LR = 3e-3  # the full rate
-LO, HI = 1e-5, 1e-3
+LO, HI = 1e-5, 1e-4
 WAYS = {  # what the second stage does with the rates: (head, head over stem, between)
     "sliced": (HI, HI / LO, "geometric"),
     "full": (FROZEN_LR, 1.0, "equal"),
