@@ -31,7 +31,7 @@ from kit.train.own import code_fingerprint
 from kit.train.weights import Weights, find_weights
 
 # Goes up when the same recipe on the same data would give other numbers; runs of before are then not re-used.
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)

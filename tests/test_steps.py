@@ -65,6 +65,33 @@ def engine_of(toy):  # noqa: F811
     return make
 
 
+@pytest.mark.parametrize(("batch_size", "micro_batch"), [(8, 0), (8, 4), (8, 2), (6, 3), (5, 0), (2, 0), (17, 0)])
+@pytest.mark.parametrize("num_images", [1, 2, 3, 9, 17, 18])
+def test_an_epoch_is_dealt_into_equal_steps_in_which_no_portion_has_a_single_image(
+    toy,  # noqa: F811
+    batch_size,
+    micro_batch,
+    num_images,
+):
+    train, _, pack = toy
+    plan = recipe(batch_size=batch_size, micro_batch=micro_batch)
+    spec = make_network(plan.model, num_classes=3, seed=1).input
+    ids = train["image_id"].tolist()[:num_images]
+    feed = Feed(pack, ids, recipe=plan, spec=spec, device=CPU, seed=1)
+    steps = list(feed.steps(np.arange(num_images)[::-1].copy(), epoch=1, image_size=8))
+    assert len(steps) == feed.steps_per_epoch == -(-num_images // batch_size)
+    sizes = [len(step.rows) for step in steps]
+    assert max(sizes) - min(sizes) <= 1
+    counted = [
+        row for step in steps for portion in step.portions for row in portion.rows[: portion.num_counted].tolist()
+    ]
+    assert counted == list(range(num_images))[::-1] == [row for step in steps for row in step.rows.tolist()]
+    for step in steps:
+        for portion in step.portions:
+            assert len(portion.images) == len(portion.rows)
+            assert 2 <= len(portion.rows) <= (micro_batch or batch_size)
+
+
 @pytest.mark.parametrize(
     ("name", "origin"), [("test_efficientnet_gn", "none"), ("test_efficientnet", "statistics that are kept")]
 )

@@ -284,8 +284,8 @@ def test_a_loss_that_is_no_number_stops_and_names_epoch_and_step(trained, monkey
     assert not list(tmp_path.rglob("last.safetensors"))
 
 
-@pytest.mark.parametrize(("num_images", "steps"), [(16, 2), (17, 2), (18, 3), (1, 1), (9, 1)])
-def test_a_last_batch_of_one_image_is_left_out_of_the_epoch(trained, num_images, steps):
+@pytest.mark.parametrize(("num_images", "steps"), [(16, 2), (17, 3), (18, 3), (1, 1), (9, 2)])
+def test_an_epoch_uses_every_image_in_as_few_steps_as_the_batch_allows(trained, num_images, steps):
     ticks = []
     _, found = trained(
         recipe(), pretrained=True, num_images=num_images, tick=lambda step, total, loss: ticks.append((step, total))

@@ -51,12 +51,12 @@ def load_batches(
     *,
     image_ids: Sequence[str],
     positions: NDArray[np.int64],
-    batch_size: int,
+    batch_size: int | Sequence[int],
     view: View,
     epoch: int = 0,
     num_workers: int | None = None,
 ) -> Iterator[Batch]:
-    """Yield the images at `positions`, in that order, as batches of `batch_size` (the last one may be smaller).
+    """Yield the images at `positions`, in that order, as batches.
 
     An error in a worker comes up here, with the id of its image. Closing the iterator ends all workers.
 
@@ -64,7 +64,7 @@ def load_batches(
         pack: where the decoded images are.
         image_ids: ids of the caller's table; positions index it.
         positions: (N,) which images, in which order.
-        batch_size: images per batch.
+        batch_size: images per batch, the last may have fewer; or of each batch, N in all.
         view: makes (S, S, 3) out of each of some stored images.
         epoch: handed to `view`.
         num_workers: processes that make images; 0: a thread of this one. Default: `default_workers`. Where
@@ -72,7 +72,8 @@ def load_batches(
     """
     if num_workers is None:
         num_workers = default_workers(len(positions))
-    groups = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
+    sizes = range(batch_size, len(positions), batch_size) if isinstance(batch_size, int) else np.cumsum(batch_size)[:-1]
+    groups = np.split(positions, sizes) if len(positions) else []
     can_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
     if num_workers and can_fork and groups:
         yield from _by_processes(pack, image_ids, groups, view, epoch, num_workers)
@@ -164,7 +165,7 @@ def _by_processes(
     import cv2
 
     cv2.setNumThreads(0)  # its threads would be missing in a forked process, which waits for them forever
-    batch_size = len(groups[0])
+    batch_size = max(map(len, groups))
     chunk = max(CHUNK, math.ceil(batch_size / (2 * num_workers)))
     num_slots = max(BATCHES_AHEAD, math.ceil(2 * num_workers * chunk / batch_size))  # two chunks a worker
     # The first view tells the size, and imports what the workers would otherwise import each for themselves.

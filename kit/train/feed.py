@@ -84,19 +84,20 @@ class Feed:
         self._device, self._seed, self._world, self._on_device = device, seed, world, on_device
 
     @property
-    def num_used(self) -> int:
-        """How many images an epoch uses: a last portion of one is left out, as BatchNorm has no variance of one."""
-        num, portion = len(self._image_ids), self._recipe.schedule.micro_batch or self.batch_size
-        # The same whatever the number of processes: see `_padded` for those that get too few of the last images.
-        return num - 1 if num > portion and num % self.batch_size % portion == 1 else num
+    def num_images(self) -> int:
+        """How many images an epoch has: all."""
+        return len(self._image_ids)
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
-        return math.ceil(self.num_used / self.batch_size)
+        return math.ceil(self.num_images / self.batch_size)
 
     def steps(self, order: NDArray[np.int64], *, epoch: int, image_size: int, skip: int = 0) -> Iterator[Step]:
-        """Yield the steps of an epoch from number `skip` on.
+        """Yield the steps of an epoch from number `skip` on, of equal sizes, but for one image.
+
+        A last step with the few images that are left would be worth as much as a whole one to the running statistics
+        of BatchNorm: two images of 898 at the end of a training, in batches of 32, cost 8 points of accuracy.
 
         Args:
             order: (N,) rows of the training table, as `epoch_order` gives them.
@@ -104,38 +105,36 @@ class Feed:
             image_size: side of the square, pixels.
             skip: steps that were done before an interruption.
         """
-        groups = [
-            order[start : min(start + self.batch_size, self.num_used)]
-            for start in range(0, self.num_used, self.batch_size)
-        ][skip:]
+        groups = np.array_split(order, self.steps_per_epoch)[skip:]
         if not groups:
             return
         own = [self._padded(self._world.share(group), group) for group in groups]
-        portions = self._portions(np.concatenate(own), epoch=epoch, image_size=image_size)
-        for group, part in zip(groups, own, strict=True):
-            found = [next(portions) for _ in range(math.ceil(len(part) / self.micro_batch))]
-            too_many = len(part) - len(self._world.share(group))
+        parts = [np.array_split(part, math.ceil(len(part) / self.micro_batch)) for part in own]
+        portions = self._portions([one for part in parts for one in part], epoch=epoch, image_size=image_size)
+        for group, part in zip(groups, parts, strict=True):
+            found = [next(portions) for _ in part]
+            too_many = sum(map(len, part)) - len(self._world.share(group))
             if too_many:
                 found[-1] = replace(found[-1], num_counted=found[-1].num_counted - too_many)
-            alone = len(found) == 1 and self._world.size == 1
+            alone = len(found) == 1 and self._world.size == 1 and not too_many
             rows = found[0].rows if alone else torch.from_numpy(group).to(self._device, non_blocking=True)
             yield Step(portions=found, rows=rows)
 
     def _padded(self, part: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return a process's part of a step, with an image more, or two, where it has a single one, or none.
+        """Return a process's part of a step, with an image more, or two, where it would have a portion of one, or none.
 
         BatchNorm has no variance of one image, and every process must take the step. What is added counts nothing.
         """
-        if self._world.size == 1:
-            return part
         if not len(part):
             return np.resize(group, min(2, self.micro_batch))
-        return np.append(part, part[-1]) if self.micro_batch > 1 and len(part) % self.micro_batch == 1 else part
+        smallest = len(part) // math.ceil(len(part) / self.micro_batch)
+        return np.append(part, part[-1]) if self.micro_batch > 1 and smallest == 1 else part
 
-    def _portions(self, positions: NDArray[np.int64], *, epoch: int, image_size: int) -> Iterator[Portion]:
+    def _portions(self, parts: Sequence[NDArray[np.int64]], *, epoch: int, image_size: int) -> Iterator[Portion]:
+        positions, sizes = np.concatenate(parts), [len(part) for part in parts]
         if self._on_device is not None:
             views = self._on_device.views(self._recipe.augment, image_size=image_size, seed=self._seed, epoch=epoch)
-            for rows in torch.split(torch.from_numpy(positions).to(self._device), self.micro_batch):
+            for rows in torch.split(torch.from_numpy(positions).to(self._device), sizes):
                 images = normalise(self._on_device.batch(rows, views), self._spec)
                 yield Portion(images=images, rows=rows, num_counted=len(rows))
             return
@@ -144,7 +143,7 @@ class Feed:
             self._pack,
             image_ids=self._image_ids,
             positions=positions,
-            batch_size=self.micro_batch,
+            batch_size=sizes,
             view=view,
             epoch=epoch,
         )

@@ -175,7 +175,7 @@ class _Training:
                 valid_loss=valid_loss,
                 valid_accuracy=valid_accuracy,
                 seconds=self.epoch_seconds + looked,
-                images_per_second=self.feed.num_used / self.epoch_seconds,
+                images_per_second=self.feed.num_images / self.epoch_seconds,
             )
             self.history.append(log)
             self.seconds += log.seconds
