@@ -1,6 +1,5 @@
 """A competition: the question. One folder, `competitions/<slug>/`, read once into a frozen `Competition`."""
 
-import importlib.util
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from kit.config import Recipe, Strict, checked, read_recipe, read_toml
 from kit.errors import CompetitionError, did_you_mean
 from kit.home import fingerprint
 from kit.metrics import METRICS
+from kit.own_code import run_file
 from kit.rules import FoldRule, LabelRule, Protocol, SourceSet, SplitRule, SubmissionRule
 
 ADAPTER_FUNCTIONS = ("materialise", "label_of", "train_samples", "test_samples", "submission_rows")
@@ -105,11 +105,7 @@ class Competition(Strict):
         path = self.folder / "adapter.py"
         if not path.is_file():
             return None
-        spec = importlib.util.spec_from_file_location(f"kit_adapter_{self.slug}", path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        return run_file(path, module_name=f"kit_adapter_{self.slug}")
 
     @property
     def adapter_fingerprint(self) -> str:

@@ -1,5 +1,6 @@
 """Stopping: signals, a full disk and numbers that run away end a training, or not, and the last good state is kept."""
 
+import contextlib
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from kit.errors import TrainingError
 from kit.train.loop import fit
 from kit.train.model import make_network
 from kit.train.state import BEFORE, NEWEST, read_state
+from kit.train.stopping import StopRequests, remember_interrupts
 
 CPU = torch.device("cpu")
 RECIPE = """\
@@ -48,6 +50,18 @@ average_decay = 0.9
 
 
 # Signals.
+
+
+def test_an_interrupt_that_was_lost_before_training_ends_it_and_only_it():
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        remember_interrupts()
+        with contextlib.suppress(KeyboardInterrupt):  # as a library's import may do it
+            signal.raise_signal(signal.SIGINT)
+        assert StopRequests().number == signal.SIGINT
+        assert StopRequests().number is None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -12,6 +12,7 @@ import typer
 
 from kit.cli import bench, check, export, look, lookup, lr_find, new, scrape, stages
 from kit.errors import KitError
+from kit.train.stopping import remember_interrupts
 
 INTERRUPTED = "\nkit: interrupted. Finished stages are kept; the same command goes on from there."
 
@@ -45,6 +46,7 @@ def kit(
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one paragraph and exit code 2."""
+    remember_interrupts()
     try:
         app(standalone_mode=True)
     except KitError as error:

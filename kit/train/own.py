@@ -1,7 +1,5 @@
 """A network of the user's own: code that the recipe names as "FILE.py:function", as a competition names its adapter."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +8,7 @@ from typing import Any
 from kit.config import ModelConfig
 from kit.errors import ConfigError, did_you_mean
 from kit.home import fingerprint
+from kit.own_code import run_file
 
 _MARK = ".py:"
 
@@ -39,12 +38,7 @@ def read_own(name: str) -> tuple[Callable[..., Any], ModuleType]:
     """
     file = _file_of(name)
     function_name = name.rpartition(":")[2]
-    module_name = f"kit_own_{file.stem}_{fingerprint(str(file))[:8]}"
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # where dataclasses and torch.compile look up what a file has defined
-    spec.loader.exec_module(module)
+    module = run_file(file, module_name=f"kit_own_{file.stem}_{fingerprint(str(file))[:8]}")
     function = getattr(module, function_name, None)
     if not callable(function):
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]

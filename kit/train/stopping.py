@@ -19,12 +19,30 @@ class StoppedError(KitError):
         self.exit_code = 128 + number
 
 
+_interrupts: list[int] = []  # that ended nothing, if we are still here
+
+
+def remember_interrupts() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt, as ever, and be remembered until training begins.
+
+    Libraries drop exceptions while they are imported or collected: the interrupt of somebody who is sure to have
+    pressed the keys would be lost with them.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
+
+
 class StopRequests:
     """Takes the signals while it is entered, in the main thread; elsewhere they go where they went before."""
 
     def __init__(self) -> None:
-        """Begin with nothing asked for."""
-        self.number: int | None = None  # of the first signal that came
+        """Begin with what was asked for before, see `remember_interrupts`."""
+        self.number: int | None = _interrupts.pop() if _interrupts else None  # of the first signal that came
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequests":
