@@ -43,6 +43,8 @@ bench: $(VENV)/.ready .venv-peers/.ready
 	$(BIN)/python -m tests.bench.transfer --out $(OUT)/transfer
 	$(BIN)/python -m tests.bench.start --out $(OUT)/start
 	$(BIN)/python -m tests.bench.fashion --mirror $(FASHION) --out $(OUT)/fashion
+	$(BIN)/python -m tests.bench.memory --out $(OUT)/memory.json
+	$(BIN)/python -m tests.bench.pruning --out $(OUT)/pruning
 
 # fast.ai brings much that the kit does not need: an environment of its own.
 .venv-peers/.ready: $(VENV)/.ready

@@ -28,12 +28,12 @@ from kit.progress import Say
 from kit.provenance import versions
 from kit.store.pack import Pack
 from kit.train.course import Stage
-from kit.train.engine import set_mode, set_trainable
 from kit.train.inference import mixed_precision, predict_probabilities
 from kit.train.loop import fit
 from kit.train.loss import activation_of
 from kit.train.model import Network, choose_device, make_network
 from kit.train.models import FULL, device_name
+from kit.train.trainable import set_mode, set_trainable
 
 WARM_STEPS = 4  # whole steps before anything is timed: memory is had, kernels are chosen and compiled
 ROUNDS = 3  # of whole steps and the bare network, by turns: what else the machine does meets both

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from kit.errors import ConfigError, did_you_mean
 
+AUTO_BATCH = 0  # what "auto" is in `schedule.batch_size`: `plan_run` puts a number there
+AUTO_MICRO_BATCH = -1  # and in `schedule.micro_batch`, where 0 is the whole batch
+
 
 class Strict:
     """Keys that no field has are refused when a file is read."""
@@ -137,8 +140,9 @@ class ScheduleConfig(Strict):
     lr_spread: float = 100.0  # the stem learns at lr / lr_spread, as fast.ai's slice(lr / lr_spread, lr)
     lr_between: Literal["geometric", "equal"] = "geometric"  # layers between stem and head: spaced geometrically, or
     # all as the stem (with lr_spread = 10 that is fast.ai's slice(lr))
-    batch_size: int = 32  # images per optimizer step
-    micro_batch: int = 0  # images on the device at once; their gradients add up to those of batch_size; 0 = batch_size
+    batch_size: int = 32  # images per optimizer step; "auto": the most, up to 64, for which there is memory
+    micro_batch: int = 0  # images on the device at once; their gradients add up to those of batch_size; 0 = batch_size;
+    # "auto": as many as there is memory for
     weight_decay: float = 0.05  # decoupled; applied to matrices, not to biases or norms
     warmup_share: float = 0.25  # share of a stage's steps in which the learning rate rises
     norm_statistics: Literal["auto", "batch", "kept"] = "auto"  # of BatchNorm in the second stage: each batch's own, or
@@ -153,14 +157,26 @@ class ScheduleConfig(Strict):
         _between("schedule.lr", self.lr, 1e-9, 100)
         _between("schedule.frozen_lr", self.frozen_lr, 1e-9, 100)
         _between("schedule.lr_spread", self.lr_spread, 1, 1e6)
-        _between("schedule.batch_size", self.batch_size, 1, 1_000_000)
+        if self.batch_size != AUTO_BATCH:
+            _between("schedule.batch_size", self.batch_size, 1, 1_000_000)
         _between("schedule.weight_decay", self.weight_decay, 0, 10)
         _between("schedule.warmup_share", self.warmup_share, 0, 0.9)
-        _between("schedule.micro_batch", self.micro_batch, 0, self.batch_size)
+        if self.batch_size == AUTO_BATCH and self.micro_batch > 0:
+            raise ConfigError(
+                f"schedule.micro_batch = {self.micro_batch} is a part of a batch whose size is not known: "
+                'schedule.batch_size is "auto", which chooses both. Leave micro_batch out.'
+            )
+        if self.micro_batch != AUTO_MICRO_BATCH:
+            _between("schedule.micro_batch", self.micro_batch, 0, self.batch_size)
         _between("schedule.clip_norm", self.clip_norm, 0, 1e6)
         _between("schedule.average_decay", self.average_decay, 0, 0.999999)
         if self.frozen_epochs + self.epochs == 0:
             raise ConfigError("schedule.frozen_epochs and schedule.epochs are both 0: nothing would be trained.")
+
+    @property
+    def is_automatic(self) -> bool:
+        """A size of batches is still to be chosen, by the memory there is."""
+        return self.batch_size == AUTO_BATCH or self.micro_batch == AUTO_MICRO_BATCH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +221,14 @@ class Recipe(Strict):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as nested plain values, the form in which records keep it."""
-        return asdict(self)
+        plain = asdict(self)
+        for key, automatic in _AUTOMATIC.items():
+            if plain["schedule"][key] == automatic:
+                plain["schedule"][key] = "auto"
+        return plain
+
+
+_AUTOMATIC = {"batch_size": AUTO_BATCH, "micro_batch": AUTO_MICRO_BATCH}  # keys of `schedule` that may be "auto"
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -221,10 +244,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 def read_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and lay `overrides` ("schedule.lr=1e-3", values as in TOML) over it.
 
+    A table `[tune]` is left out: it says what a sweep may try.
+
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of range; names file, overrides and key.
     """
-    return recipe_from_dict({"name": path.stem, **read_toml(path)}, overrides=overrides, where=str(path))
+    written = read_toml(path)
+    written.pop("tune", None)  # a sweep's own table, see `kit.tune.space`
+    return recipe_from_dict({"name": path.stem, **written}, overrides=overrides, where=str(path))
 
 
 def recipe_from_dict(data: Mapping[str, Any], *, overrides: Sequence[str] = (), where: str = "the recipe") -> Recipe:
@@ -233,8 +260,21 @@ def recipe_from_dict(data: Mapping[str, Any], *, overrides: Sequence[str] = (), 
     for override in overrides:
         _lay_over(merged, override)
     # The fault may be in the file or in what was laid over it: both are named.
-    recipe: Recipe = checked(Recipe, merged, where=" ".join([where, *_as_options(overrides)]))
+    where = " ".join([where, *_as_options(overrides)])
+    if isinstance(merged.get("schedule"), dict):
+        _read_automatic(merged["schedule"], where=where)
+    recipe: Recipe = checked(Recipe, merged, where=where)
     return recipe
+
+
+def _read_automatic(schedule: dict[str, Any], *, where: str) -> None:
+    """Put numbers where a table `schedule` says "auto", and refuse those numbers: people write the word."""
+    for key, automatic in _AUTOMATIC.items():
+        if schedule.get(key) == "auto":
+            schedule[key] = automatic
+        elif type(schedule.get(key)) is int and schedule[key] == automatic:
+            lowest = automatic + 1
+            raise ConfigError(f'{where}: schedule.{key} must be at least {lowest}, or "auto", got {schedule[key]}.')
 
 
 def _as_options(overrides: Sequence[str]) -> list[str]:

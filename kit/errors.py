@@ -35,6 +35,10 @@ class TrainingError(KitError):
     """Training had to stop: numbers ran away, memory ran out, an interruption."""
 
 
+class NoMemoryError(TrainingError):
+    """There is no memory for what was asked, in parts as small as they can be."""
+
+
 class SubmissionError(KitError):
     """A submission file would be refused by the competition."""
 

@@ -25,8 +25,10 @@ FAMILIES = {
     "folds": "folds as they were last dealt, to notice a changed table",
     "fixes": "what you decided about single images",
     "collected": "images that you scraped",
+    "fit": "what batches were chosen for the memory there was, and what networks were found to take",
+    "studies": "sweeps: their trials, results and pages",
 }
-KEPT = ("runs", "fixes", "collected")  # results, decisions, and what may be gone tomorrow: "all" leaves them
+KEPT = ("runs", "fixes", "collected", "studies")  # results, decisions, what may be gone tomorrow: "all" leaves them
 
 
 def kit_home() -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from kit.batches import limit_of, with_numbers
 from kit.board.records import run_folder
 from kit.competition import Competition, load_competition
 from kit.config import Recipe
@@ -17,6 +18,7 @@ from kit.data.prepare import is_complete, prepare
 from kit.data.samples import Samples
 from kit.data.schema import labelled, truth_of
 from kit.errors import DataError
+from kit.fit.limits import Limit
 from kit.home import family, fingerprint
 from kit.judge.judgement import refuse_undefined
 from kit.kaggle.submission import check_sample
@@ -48,6 +50,7 @@ class RunPlan:
     run_id: str
     complete: bool
     despite_findings: bool = False  # train in spite of those that stop a run; the record says so
+    memory: Limit | None = None  # that somebody asked for; of each process that trains
 
     @property
     def folder(self) -> Path:
@@ -107,6 +110,7 @@ def plan_run(
     overrides: Sequence[str] = (),
     folds_from: Path | None = None,
     despite_findings: bool = False,
+    memory: int | None = None,
     say: Say = print,
 ) -> RunPlan:
     """Fetch, label and fold; return what a run with these settings would do.
@@ -121,6 +125,7 @@ def plan_run(
         overrides: "key=value", laid over the recipe.
         folds_from: folds.csv of an earlier run, whose folds are used as they are; refused if the images changed.
         despite_findings: train in spite of what the quality check found.
+        memory: bytes that each process that trains may take; None: `KIT_MEMORY`, or what the machine has.
         say: takes lines of progress and warnings.
     """
     competition = load_competition(slug)
@@ -132,6 +137,10 @@ def plan_run(
     samples = prepare(
         competition, protocol=protocol_id, source=source, mirror=mirror, labels=labels, seed=chosen.seed, say=say
     )
+    limit = limit_of(chosen, asked=memory)
+    if limit is not None and chosen.schedule.is_automatic:
+        several = competition.task == "multi-label"
+        chosen = with_numbers(chosen, limit, num_classes=len(samples.classes), several=several, say=say)
     train = samples.train
     if folds_from is not None:
         train = apply_frozen(train, read_folds(folds_from))
@@ -178,6 +187,7 @@ def plan_run(
         run_id=f"{slug}-{protocol_id}-{chosen.name}-s{chosen.seed}-{key[:8]}",
         complete=is_complete(competition, samples, source=source),
         despite_findings=despite_findings,
+        memory=limit if limit is not None and limit.asked else None,
     )
 
 

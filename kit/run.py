@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.batches import learn_from
 from kit.board.records import SCHEMA_VERSION, Result, RunRecord, read_record, run_folder, write_record
 from kit.data.folds import fold_fingerprint, write_folds
 from kit.data.schema import has_targets, target_columns
@@ -73,8 +74,9 @@ def train_models(
             rule=plan.competition.folds,
             folder=folder,
             say=say,
+            memory=plan.memory,
         )
-    return [
+    models = [
         train_model(
             name,
             plan.train,
@@ -87,9 +89,13 @@ def train_models(
             say=say,
             progress=progress,
             world=world,
+            memory=plan.memory,
         )
         for name in plan.models
     ]
+    if world.is_first:
+        learn_from(models, plan.recipe, classes=plan.samples.classes, several=plan.several_labels, limit=plan.memory)
+    return models
 
 
 def predict(plan: RunPlan, *, say: Say = print, world: World = SOLO) -> dict[str, Predictions]:
@@ -181,8 +187,7 @@ def write_submission_of(plan: RunPlan, predictions: dict[str, Predictions], *, s
     """Write the submission for the test images, if there are any, and return its path."""
     if not plan.submits:
         return None
-    path = plan.folder / "submission.csv"
-    test = plan.samples.test
+    path, test = plan.folder / "submission.csv", plan.samples.test
     clip = _clip_of(plan, predictions, say=say)
     table = submission_table(
         plan.competition,
@@ -202,8 +207,7 @@ def _is_submitted(plan: RunPlan) -> bool:
     about = plan.folder / "submission.json"
     if not about.is_file() or not (plan.folder / "submission.csv").is_file():
         return False
-    made_by = json.loads(about.read_text(encoding="utf-8")).get("adapter")
-    return bool(made_by == plan.competition.adapter_fingerprint)
+    return bool(json.loads(about.read_text(encoding="utf-8")).get("adapter") == plan.competition.adapter_fingerprint)
 
 
 def _clip_of(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say) -> float:

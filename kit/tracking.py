@@ -37,8 +37,8 @@ def track(record: RunRecord, histories: Mapping[str, Sequence[Mapping[str, Any]]
         histories: model name ("fold-0", "full") -> its epochs, as `history.json` has them.
         published: the published results, or None.
     """
-    client = _client()
-    experiment = _experiment(client, record.competition)
+    client = tracking_client()
+    experiment = experiment_of(client, record.competition)
     if published is not None:
         _log_published(client, experiment, published)
     known = client.search_runs([experiment], filter_string=f"tags.`kit.run_id` = '{record.run_id}'", max_results=1)
@@ -62,7 +62,7 @@ def track(record: RunRecord, histories: Mapping[str, Sequence[Mapping[str, Any]]
     best = record.results[0]
     metrics |= {name: score.value for name, score in best.scores.items()}  # the columns that published rows have too
     metrics["train_minutes"] = record.cost["train_minutes"]
-    _log_batch(client, parent, [(name, value, 0) for name, value in metrics.items()], params=_flat(record.recipe))
+    log_batch(client, parent, [(name, value, 0) for name, value in metrics.items()], params=_flat(record.recipe))
     for model, history in histories.items():
         child_tags = {"mlflow.parentRunId": parent, "kit.kind": "model", "kit.model": model, "fold": model}
         child = client.create_run(experiment, run_name=model, tags=child_tags).info.run_id
@@ -72,7 +72,7 @@ def track(record: RunRecord, histories: Mapping[str, Sequence[Mapping[str, Any]]
             for name, value in log.items()
             if name != "epoch" and isinstance(value, int | float)
         ]
-        _log_batch(client, child, epochs, params={})
+        log_batch(client, child, epochs, params={})
         client.set_terminated(child)
     folder = run_folder(record.run_id)
     for name in ARTEFACTS:
@@ -84,7 +84,8 @@ def track(record: RunRecord, histories: Mapping[str, Sequence[Mapping[str, Any]]
     return str(parent)
 
 
-def _client() -> Any:
+def tracking_client() -> Any:
+    """Return MLflow's client of the store, which says nothing on its own."""
     # MLflow asks its maker's server about usage unless told not to; and lists each package it cannot find.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -98,7 +99,8 @@ def _client() -> Any:
     return MlflowClient(tracking_uri=store_uri())
 
 
-def _experiment(client: Any, name: str) -> str:
+def experiment_of(client: Any, name: str) -> str:
+    """Return the id of the experiment `name`, made now unless it is there."""
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -124,11 +126,12 @@ def _log_published(client: Any, experiment: str, published: Baselines) -> None:
             "mlflow.note.content": f"{row.method}. {row.source.title}, {row.source.venue}. {row.provenance}",
         }
         run = client.create_run(experiment, run_name=f"published: {row.method[:80]} ({row.year})", tags=tags)
-        _log_batch(client, run.info.run_id, [(row.metric, float(row.value), 0)], params={"protocol": row.protocol})
+        log_batch(client, run.info.run_id, [(row.metric, float(row.value), 0)], params={"protocol": row.protocol})
         client.set_terminated(run.info.run_id)
 
 
-def _log_batch(client: Any, run_id: str, metrics: list[tuple[str, float, int]], *, params: Mapping[str, Any]) -> None:
+def log_batch(client: Any, run_id: str, metrics: list[tuple[str, float, int]], *, params: Mapping[str, Any]) -> None:
+    """Log metrics (name, value, step) and params of a run in one call."""
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)

@@ -33,7 +33,13 @@ settings.load_profile("kit")
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the test an empty KIT_HOME and user folder, and none of the user's settings."""
     for name in os.environ:
-        if name.startswith("KAGGLE_") or name in ("KIT_MIRROR", "KIT_WEIGHTS", "KIT_COMPETITIONS", "KIT_WORKERS"):
+        if name.startswith("KAGGLE_") or name in (
+            "KIT_MIRROR",
+            "KIT_WEIGHTS",
+            "KIT_COMPETITIONS",
+            "KIT_WORKERS",
+            "KIT_MEMORY",
+        ):
             monkeypatch.delenv(name)
     home = tmp_path / "kit-home"
     monkeypatch.setenv("KIT_HOME", str(home))
@@ -105,3 +111,11 @@ def site() -> Iterator[Site]:
 def collect(tmp_path: Path, site: Site) -> Callable[..., object]:
     """Return the function that collects from `site` (see `scrape_site.collector`)."""
     return collector(tmp_path, site)
+
+
+FORKING = ("test_distributed.py", "test_train_memory.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that fork trainings: PyTorch cannot, once tensors without memory have been traced here."""
+    items.sort(key=lambda item: item.path.name not in FORKING)

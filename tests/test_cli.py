@@ -74,6 +74,10 @@ LISTS = [
 # Mistakes in the data.
 
 
+def test_an_amount_of_memory_that_is_none_is_refused(refused, toy_competition):
+    assert "'8 apples' is not an amount of memory" in refused("train", toy_competition(), "--memory", "8 apples")
+
+
 def test_an_unreadable_image_is_named(toy_competition, tmp_path, refused):
     slug = toy_competition()
     repack(tmp_path, lambda files: files.update({"train/red/001.png": b"not a PNG"}))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.config import AugmentConfig, Recipe, read_recipe, read_toml, recipe_from_dict
+from kit.config import AUTO_BATCH, AugmentConfig, Recipe, read_recipe, read_toml, recipe_from_dict
 from kit.errors import ConfigError
 
 
@@ -35,6 +35,27 @@ def test_a_recipe_as_dict_reads_back_as_the_same_recipe():
     assert recipe_from_dict(recipe.as_dict()) == recipe
 
 
+def test_batches_may_be_left_to_the_memory_there_is(tmp_path):
+    text = '[schedule]\nbatch_size = "auto"\n'
+    both = read_recipe(write(tmp_path, text))
+    assert both.schedule.is_automatic
+    assert both.schedule.batch_size == AUTO_BATCH
+    assert both.as_dict()["schedule"]["batch_size"] == "auto"
+    assert recipe_from_dict(both.as_dict()) == both
+    portions = read_recipe(write(tmp_path, ""), overrides=["schedule.micro_batch=auto"])
+    assert portions.schedule.is_automatic
+    assert (portions.schedule.batch_size, portions.as_dict()["schedule"]["micro_batch"]) == (32, "auto")
+    assert recipe_from_dict(portions.as_dict()) == portions
+    assert not read_recipe(write(tmp_path, text), overrides=["schedule.batch_size=16"]).schedule.is_automatic
+
+
+def test_a_sweeps_table_is_no_part_of_the_recipe(tmp_path):
+    recipe = read_recipe(write(tmp_path, "seed = 3\n[tune]\n'schedule.lr' = [1e-4, 1e-2]\n"))
+    assert recipe == Recipe(name="mine", seed=3)
+    with pytest.raises(ConfigError, match="unknown key 'tune'"):
+        recipe_from_dict({"tune": {}})
+
+
 MISTAKES = {
     "unknown key": (
         "[schedule]\nepoch = 3",
@@ -61,6 +82,17 @@ MISTAKES = {
     "frozen lr": ("[schedule]\nfrozen_lr = inf", ["schedule.frozen_lr", "got inf"]),
     "lr spread": ("[schedule]\nlr_spread = 0.5", ["schedule.lr_spread", "between 1 and 1e+06"]),
     "batch of none": ("[schedule]\nbatch_size = 0", ["schedule.batch_size", "got 0"]),
+    "half a word": ("[schedule]\nbatch_size = 'aut'", ["'schedule.batch_size'", "integer", "got 'aut'"]),
+    "the number that auto is": ("[schedule]\nbatch_size = 0", ['schedule.batch_size must be at least 1, or "auto"']),
+    "less than no portions": ("[schedule]\nmicro_batch = -1", ['schedule.micro_batch must be at least 0, or "auto"']),
+    "portions above the batch": (
+        "[schedule]\nmicro_batch = 33",
+        ["schedule.micro_batch", "between 0 and 32", "got 33"],
+    ),
+    "a part of what is not known": (
+        "[schedule]\nbatch_size = 'auto'\nmicro_batch = 4",
+        ["schedule.micro_batch = 4", "which chooses both", "Leave micro_batch out"],
+    ),
     "weight decay": ("[schedule]\nweight_decay = -1", ["schedule.weight_decay"]),
     "all warmup": ("[schedule]\nwarmup_share = 1", ["schedule.warmup_share", "between 0 and 0.9"]),
     "label smoothing": ("[loss]\nlabel_smoothing = 1", ["loss.label_smoothing"]),

@@ -11,7 +11,7 @@ from kit.errors import ConfigError, TrainingError
 from kit.plan import RunPlan, pack_for, plan_run
 from kit.run import train_models
 from kit.train.models import find_model
-from kit.train.parallel import _environments, train_in_parallel
+from kit.train.parallel import environments, train_in_parallel
 from kit.train.stopping import StoppedError
 
 OWN_NETWORK = """\
@@ -100,18 +100,18 @@ def test_each_child_has_a_gpu_in_turn_or_its_part_of_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(16), raising=False)
-    three = _environments(3, device="cpu", num_images=100_000)
+    three = environments(3, device="cpu", num_images=100_000)
     assert [(one.variables["OMP_NUM_THREADS"], one.variables["KIT_WORKERS"]) for one in three] == [("5", "5")] * 3
     assert all("CUDA_VISIBLE_DEVICES" not in one.variables for one in three)
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    gpus = [one.variables["CUDA_VISIBLE_DEVICES"] for one in _environments(3, device="auto", num_images=1)]
+    gpus = [one.variables["CUDA_VISIBLE_DEVICES"] for one in environments(3, device="auto", num_images=1)]
     assert gpus == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7")
-    gpus = [one.variables["CUDA_VISIBLE_DEVICES"] for one in _environments(3, device="cuda", num_images=1)]
+    gpus = [one.variables["CUDA_VISIBLE_DEVICES"] for one in environments(3, device="cuda", num_images=1)]
     assert gpus == ["5", "7", "5"]
     # A recipe that names one GPU means that one.
-    named = _environments(2, device="cuda:1", num_images=1)
+    named = environments(2, device="cuda:1", num_images=1)
     assert [one.variables["CUDA_VISIBLE_DEVICES"] for one in named] == ["5, 7"] * 2
 
 

@@ -9,6 +9,7 @@ from kit.competition import load_competition
 from kit.data.folds import write_folds
 from kit.data.prepare import prepare
 from kit.errors import DataError, SubmissionError
+from kit.fit.limits import resident_bytes
 from kit.plan import conditions_of, plan_run
 from kit.quality.fixes import Fix, add_fixes, fixes_path
 from kit.run import finish, train_models
@@ -75,6 +76,49 @@ def test_a_fix_may_not_touch_the_publishers_test_list(toy_competition):
     with pytest.raises(DataError, match=r"changes 1 images of the publisher's test list, first \['test/red/003'\]"):
         planned(slug)
     assert len(planned(slug, protocol="folds", overrides=["num_folds=5"]).train) == 23
+
+
+def test_batches_that_are_left_to_the_memory_are_numbers_in_the_plan_and_stay_so(toy_competition, own_home):
+    slug = toy_competition()
+    said: list[str] = []
+    automatic = {"overrides": ["schedule.batch_size=auto", "device=cpu"]}
+    plan = plan_run(slug, say=said.append, **automatic)
+    assert plan.memory is None  # nobody asked for a limit: what is free decides, and is not enforced
+    assert not plan.recipe.schedule.is_automatic
+    assert plan.recipe.schedule.batch_size in (8, 16, 32, 64)
+    explicit = planned(slug, overrides=[f"schedule.batch_size={plan.recipe.schedule.batch_size}", "device=cpu"])
+    assert plan.run_id == explicit.run_id
+    # Free memory is another tomorrow; the run is not.
+    (kept,) = (own_home / "fit" / "chosen").iterdir()
+    kept.write_text('{"batch_size": 24, "micro_batch": 12}')
+    again = plan_run(slug, say=said.append, **automatic)
+    assert (again.recipe.schedule.batch_size, again.recipe.schedule.micro_batch) == (24, 12)
+    assert said[-1] == f"batches of 24 images, 12 images at once, as they were chosen before ({kept})"
+    kept.write_text("damaged")
+    assert planned(slug, **automatic).run_id == plan.run_id
+
+
+def test_a_limit_that_is_asked_for_is_in_the_plan_and_decides_no_number_of_a_recipe_that_has_them(
+    toy_competition, monkeypatch
+):
+    slug = toy_competition()
+    plain, asked = planned(slug), planned(slug, memory=3 * 2**30)
+    assert plain.memory is None
+    assert (asked.memory.num_bytes, asked.memory.asked) == (3 * 2**30, True)
+    assert asked.run_id == plain.run_id
+    monkeypatch.setenv("KIT_MEMORY", "2GiB")
+    assert planned(slug).memory.num_bytes == 2 * 2**30
+
+
+def test_portions_that_are_left_to_the_memory_are_as_many_as_it_needs(toy_competition):
+    slug = toy_competition()
+    recipe = ["schedule.batch_size=64", "schedule.micro_batch=auto", "input.image_size=256", "device=cpu"]
+    roomy = planned(slug, overrides=recipe, memory=64 * 2**30).recipe.schedule
+    assert (roomy.batch_size, roomy.micro_batch) == (64, 0)
+    narrow = planned(slug, overrides=recipe, memory=resident_bytes() + 1536 * 2**20).recipe.schedule
+    assert narrow.batch_size == 64
+    assert 0 < narrow.micro_batch < 64
+    assert 64 % narrow.micro_batch == 0
 
 
 def copied_across_folds(tmp_path: Path, toy_competition) -> str:

@@ -17,12 +17,12 @@ from kit.rules import FoldRule
 from kit.store.pack import pack_images
 from kit.train.checkpoint import load_checkpoint, save_checkpoint
 from kit.train.depth import depth_groups, head_names, optimizer_groups
-from kit.train.engine import set_mode, set_trainable
 from kit.train.inference import mixed_precision, predict_probabilities
 from kit.train.loop import fit
 from kit.train.model import choose_device, make_network, normalise
 from kit.train.models import device_name, find_model, model_names, train_model
 from kit.train.schedule import one_cycle, spread_lr
+from kit.train.trainable import set_mode, set_trainable
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(name="resnet10t", weights="none")

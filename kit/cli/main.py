@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from kit.cli import bench, check, export, look, lookup, lr_find, new, scrape, stages
+from kit.cli import bench, check, export, fit, look, lookup, lr_find, new, scrape, stages, tune, ui
 from kit.errors import KitError
 from kit.train.stopping import remember_interrupts
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (stages, check, look, lr_find, lookup, export, bench, new, scrape):
+for group in (stages, check, look, lr_find, fit, tune, lookup, export, bench, ui, new, scrape):
     for command in group.COMMANDS:
         app.command(command.__name__.removesuffix("_").replace("_", "-"))(command)
 

@@ -42,6 +42,14 @@ Parallel = Annotated[
 Despite = Annotated[
     bool, typer.Option("--despite-findings", help="Train in spite of what `kit check` found; the record says so.")
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory that each process that trains may take, e.g. 8GiB; default: KIT_MEMORY.",
+    ),
+]
 
 
 def say(line: str) -> None:
@@ -61,8 +69,10 @@ def plan_of(
     seed: Seed = None,
     folds_from: FoldsFrom = None,
     despite_findings: Despite = False,
+    memory: Memory = None,
 ) -> "RunPlan":
     """Return the plan that the options of a command describe."""
+    from kit.fit.limits import parse_memory
     from kit.plan import plan_run
 
     overrides = list(set_ or [])
@@ -78,6 +88,7 @@ def plan_of(
         overrides=overrides,
         folds_from=folds_from,
         despite_findings=despite_findings,
+        memory=None if memory is None else parse_memory(memory),
         say=say,
     )
 

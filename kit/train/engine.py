@@ -1,26 +1,34 @@
 """The engine: one optimizer step, and everything that a step changes, to be put away and taken up again."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kit.config import Recipe
-from kit.errors import ConfigError
+from kit.errors import ConfigError, TrainingError
+from kit.fit.limits import Limit, printed, resident_bytes
 from kit.train.course import Stage
-from kit.train.depth import depth_groups, head_names, optimizer_groups
+from kit.train.depth import depth_groups, optimizer_groups
 from kit.train.distributed import describe_sharing, has_idle_parameters
-from kit.train.feed import Step
-from kit.train.heads import classifiers
+from kit.train.feed import Portion, Step, pieces_of
 from kit.train.inference import mixed_precision
 from kit.train.loss import Objective
-from kit.train.memory import keep_freed_memory
+from kit.train.memory import (
+    OverLimitError,
+    fewer_images,
+    give_freed_memory_back,
+    is_out_of_memory,
+    keep_freed_memory,
+)
 from kit.train.mixing import mix, one_hot
 from kit.train.model import Network
 from kit.train.schedule import CyclePoint
 from kit.train.state import generators, set_generators
+from kit.train.trainable import Forward, batch_norms, set_mode, set_trainable
+from kit.train.undo import ForwardUndo, make_state, num_changes
 from kit.train.world import SOLO, World
 
 SECOND_BETA = 0.99  # AdamW's, as fast.ai has it
@@ -39,6 +47,7 @@ class Engine:
         device: torch.device,
         seed: int,
         world: World = SOLO,
+        memory: Limit | None = None,
     ) -> None:
         """Move the network to the device; `begin` comes next.
 
@@ -50,6 +59,7 @@ class Engine:
             device: where.
             seed: of dropout and of mixed images.
             world: the processes that train it together.
+            memory: what this process may take; on a CPU one that was asked for is looked at after each portion.
 
         Raises:
             ConfigError: pretrained statistics are to be kept where there are none.
@@ -81,9 +91,14 @@ class Engine:
             from timm.utils import ModelEmaV3
 
             self.average = ModelEmaV3(self.module, decay=plan.average_decay, use_warmup=True)
+        self.micro_batch: int | None = None  # images at once, once memory has run out; until then whole portions
+        self.too_many: int | None = None  # images at once for which there was no memory
+        self.notes: tuple[str, ...] = ()  # lines for the log: when that was
+        self._memory = memory if memory is not None and memory.asked and device.type == "cpu" else None
         self.stage: Stage | None = None
         self.optimizer: torch.optim.AdamW
         self._forward: nn.Module
+        self._undo: ForwardUndo
 
     @property
     def kept_module(self) -> nn.Module:
@@ -106,7 +121,7 @@ class Engine:
             optimizer_groups(self.module, peak_lrs=peak_lrs, weight_decay=plan.weight_decay),
             fused=self.device.type in ("cpu", "cuda"),
         )
-        forward: nn.Module = _Forward(self.module, graph_in_body=stage == "all" or norms)
+        forward: nn.Module = Forward(self.module, graph_in_body=stage == "all" or norms)
         if self.world.size > 1:
             side = self._recipe.input.image_size
             joint = nn.parallel.DistributedDataParallel(
@@ -118,7 +133,7 @@ class Engine:
             forward = joint
         if self._recipe.compile != "none":
             forward.compile(mode=self._recipe.compile)
-        self._forward = forward
+        self._forward, self._undo = forward, ForwardUndo(self.module)
 
     @property
     def num_groups(self) -> int:
@@ -130,9 +145,15 @@ class Engine:
         head_only = self.stage == "head"
         norms = head_only and self._recipe.schedule.frozen_norms == "trained"
         set_mode(self.module, head_only=head_only, norms=norms, keep_statistics=self.keeps_statistics and not norms)
+        if self._memory is not None:
+            give_freed_memory_back(self.device)  # what an evaluation has freed is no part of the next step
 
     def step(self, step: Step, point: CyclePoint, *, number: int, mixes: bool = False) -> Tensor:
         """Take one optimizer step and return its loss: this process's part of the mean over all images, a scalar.
+
+        Where memory runs out, everything is put back to before the step, which is taken again with fewer images at
+        once: `micro_batch` is less from then on, and `notes` has a line more. Images, rates and the batch that the
+        gradient is of stay as they are.
 
         Args:
             step: the images. Gradients of portions add up to those of the whole: each image's loss is divided by the
@@ -140,10 +161,36 @@ class Engine:
             point: where the cycle stands; its `lr` is a share of each group's peak.
             number: of the step, over all epochs; decides how images are mixed.
             mixes: mix images as the recipe says.
+
+        Raises:
+            TrainingError: there is no memory for a single image, or for the two that BatchNorm needs; or several
+                processes train together.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * point.lr
             group["betas"] = (point.momentum, SECOND_BETA)
+        tidied = self.world.size > 1  # the others would wait for an attempt more
+        while True:
+            self._undo.keep()
+            try:
+                whole = self._learn(step, number=number, mixes=mixes)
+                self._update()
+                break
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                passed = self._memory if isinstance(error, OverLimitError) else None
+            # The error, which holds what it could not use, is gone here.
+            self._put_back()
+            # What was freed long ago counts as resident until it is given back: the first time, that may do.
+            if passed is None or tidied:
+                self._take_fewer(step, number=number, passed=passed)
+            tidied = True
+        self._follow(number)
+        return whole
+
+    def _learn(self, step: Step, *, number: int, mixes: bool) -> Tensor:
+        """Make the gradients of a step and return its loss."""
         weights = self.objective.weights
         total = len(step.rows) if weights is None else weights[step.rows].sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -155,23 +202,89 @@ class Engine:
                 place = (number * len(step.portions) + k) * self.world.size + self.world.rank
                 images, targets, own = self._mixed(images, targets, own, place=place)
             last = k == len(step.portions) - 1
-            with self._unsynchronised(not last):
-                with self._precision():
-                    logits = self._forward(images)  # (B, C)
-                losses = self.objective.losses(logits, targets)  # (B,)
-                losses = losses if own is None else losses * own
-                loss = losses[: portion.num_counted].sum() / total
-                # DistributedDataParallel takes the mean over processes; ours is a sum of their parts.
-                self.scaler.scale(loss * self.world.size).backward()  # type: ignore[no-untyped-call]
-            whole += loss.detach()
-        if self._recipe.schedule.clip_norm:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.module.parameters(), self._recipe.schedule.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.average is not None:
-            self.average.update(self.module, step=number)
+            for piece, num_counted in self._pieces(portion):
+                with self._unsynchronised(not last):
+                    with self._precision():
+                        logits = self._forward(images[piece])  # (B, C)
+                    losses = self.objective.losses(logits, targets[piece])  # (B,)
+                    losses = losses if own is None else losses * own[piece]
+                    loss = losses[:num_counted].sum() / total
+                    # DistributedDataParallel takes the mean over processes; ours is a sum of their parts.
+                    self.scaler.scale(loss * self.world.size).backward()  # type: ignore[no-untyped-call]
+                whole += loss.detach()
+                if self._memory is not None and resident_bytes() > self._memory.num_bytes:
+                    raise OverLimitError
         return whole
+
+    def _pieces(self, portion: Portion) -> Iterator[tuple[Any, int]]:
+        """Yield what of a portion is taken at once: an index into its images, and how many of them count."""
+        num_images = len(portion.rows)
+        if self.micro_batch is None or num_images <= self.micro_batch:
+            yield slice(None), portion.num_counted
+        else:
+            yield from pieces_of(num_images, size=max(self.micro_batch, self._fewest), fewest=self._fewest)
+
+    @property
+    def _fewest(self) -> int:
+        """The fewest images that may be taken at once: BatchNorm that learns has no variance of one."""
+        return 2 if any(layer.training for layer in batch_norms(self.module)) else 1
+
+    def _update(self) -> None:
+        """Let the optimizer change the weights, all of them or, where memory runs out, none."""
+        make_state(self.optimizer)
+        before = num_changes(self.optimizer)
+        try:
+            if self._recipe.schedule.clip_norm:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.module.parameters(), self._recipe.schedule.clip_norm)
+            self.scaler.step(self.optimizer)
+        except Exception as error:
+            if is_out_of_memory(error) and num_changes(self.optimizer) != before:
+                raise TrainingError(
+                    "Memory ran out while the optimizer was changing the weights, where it needs none of its own: "
+                    "something else took it. The same command goes on from the last state that was kept; end what "
+                    "else uses the device, or give less to this training (--memory)."
+                ) from error
+            raise
+
+    def _follow(self, number: int) -> None:
+        """Do what follows an update, which stands: numbers are changed in place, each time from the beginning."""
+        average = self.average
+        for work in (self.scaler.update, lambda: average and average.update(self.module, step=number)):
+            try:
+                work()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                continue
+            give_freed_memory_back(self.device)
+            work()
+
+    def _put_back(self) -> None:
+        """Make everything that a step changes before its update what it was, and free what it has used."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._undo.put_back()
+        if self.scaler.is_enabled():  # it remembers that gradients were unscaled, and only a new one forgets
+            state = self.scaler.state_dict()
+            _, self.scaler = mixed_precision(self.device)
+            self.scaler.load_state_dict(state)
+        give_freed_memory_back(self.device)
+
+    def _take_fewer(self, step: Step, *, number: int, passed: Limit | None) -> None:
+        """Take fewer images at once from now on, and note it; `passed` is the limit if it was that."""
+        fewest, most = self._fewest, max(len(portion.rows) for portion in step.portions)
+        now = most if self.micro_batch is None else min(most, max(self.micro_batch, fewest))
+        self.micro_batch = fewer_images(
+            now, fewest=fewest, num_processes=self.world.size, device=self.device, limit=passed
+        )
+        self.too_many = now
+        where = f"{self.device} ran out of memory" if passed is None else f"memory passed {printed(passed.num_bytes)}"
+        self.notes += (
+            f"step {number + 1}: {where} with {now} images at once, so the step was taken again, and training goes on, "
+            f"with {self.micro_batch}: batches and learning rates stay as they are"
+            + (f", but BatchNorm now sees {self.micro_batch} images instead of {now}" if fewest > 1 else ""),
+        )
 
     def _mixed(
         self, images: Tensor, targets: Tensor, weights: Tensor | None, *, place: int
@@ -214,6 +327,7 @@ class Engine:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "generators": self.world.gather(generators()),
+            "memory": {"micro_batch": self.micro_batch, "too_many": self.too_many, "notes": list(self.notes)},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -227,61 +341,8 @@ class Engine:
             self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if "memory" in state and self.world.size == 1:  # several have smaller parts, and would have to agree
+            self.micro_batch, self.too_many = state["memory"]["micro_batch"], state["memory"]["too_many"]
+            self.notes = tuple(state["memory"]["notes"])
         if len(state["generators"]) == self.world.size:
             set_generators(state["generators"][self.world.rank])
-
-
-class _Forward(nn.Module):
-    """Logits; a frozen body is run without a graph, which saves its memory and a third of the time."""
-
-    def __init__(self, module: nn.Module, *, graph_in_body: bool) -> None:
-        super().__init__()
-        self.module, self.graph_in_body = module, graph_in_body
-        self.parted = hasattr(module, "forward_features") and hasattr(module, "forward_head")
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor
-        if self.graph_in_body or not self.parted:
-            logits = self.module(images)
-            return logits
-        with torch.no_grad():
-            features = self.module.forward_features(images)  # type: ignore[operator]
-        logits = self.module.forward_head(features)  # type: ignore[operator]
-        return logits
-
-
-def set_trainable(module: nn.Module, *, head_only: bool, norms: bool = False) -> None:
-    """Let gradients reach every layer, or the classifier only, and with `norms` the BatchNorm layers of the body."""
-    head = set(head_names(module))
-    normalising = {id(p) for layer in batch_norms(module) for p in layer.parameters()} if norms else set()
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(not head_only or name in head or id(parameter) in normalising)
-
-
-def set_mode(module: nn.Module, *, head_only: bool, norms: bool = False, keep_statistics: bool = False) -> None:
-    """Put the module into training mode; with a frozen body only its classifier and the dropout before it.
-
-    Args:
-        module: to be trained.
-        head_only: the body is frozen.
-        norms: the BatchNorm layers of a frozen body use and learn each batch's statistics.
-        keep_statistics: BatchNorm layers of the body go on normalising by their running statistics.
-    """
-    module.train(not head_only)
-    heads = classifiers(module)
-    in_head = {id(layer) for head in heads for layer in head.modules()}
-    if head_only:
-        module.training = True  # timm's networks ask this flag, not a layer, whether to drop before the classifier
-        for name, layer in module.named_modules():
-            if isinstance(layer, nn.Dropout) and "head" in name:
-                layer.train()
-        for head in heads:
-            head.train()
-    for layer in batch_norms(module):
-        if id(layer) not in in_head and (norms or keep_statistics):
-            layer.train(norms)
-
-
-def batch_norms(module: nn.Module) -> list[nn.Module]:
-    """Return the BatchNorm layers of a module."""
-    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]

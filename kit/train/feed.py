@@ -36,6 +36,19 @@ class Step:
     rows: Tensor  # (G,) int64: of all processes, G <= batch_size
 
 
+def pieces_of(num_images: int, *, size: int, fewest: int) -> Iterator[tuple[slice | list[int], int]]:
+    """Yield the parts of a portion that is too large to be taken at once: an index into it, and how many count.
+
+    Args:
+        num_images: of the portion, at least `fewest`.
+        size: images of a part, at least `fewest`; the last part may have fewer.
+        fewest: a last part of one image gets, where this is 2, the one before it again, which counts nothing.
+    """
+    for start in range(0, num_images, size):
+        num = min(size, num_images - start)
+        yield (slice(start, start + num) if num >= fewest else [start, start - 1]), num
+
+
 class Feed:
     """Steps of training images, in a given order, as one process of a world sees them."""
 
@@ -64,9 +77,14 @@ class Feed:
             on_device: the images of `image_ids`, one by one, where they live on the device; else `pack` is read.
 
         Raises:
-            ConfigError: the batch cannot be dealt out in equal parts.
+            ConfigError: the batch cannot be dealt out in equal parts, or its size is still to be chosen.
         """
         plan = recipe.schedule
+        if plan.is_automatic:
+            raise ConfigError(
+                'schedule.batch_size or micro_batch is "auto", and nothing has chosen a number: `kit.plan.plan_run` '
+                "does it for a run, `kit.fit.choose.resolved` for a recipe alone."
+            )
         if plan.batch_size % world.size:
             raise ConfigError(
                 f"schedule.batch_size = {plan.batch_size} is the batch of all {world.size} processes together, and "

@@ -31,7 +31,10 @@ class Trained:
     minutes: float
     best_epoch: int | None  # lowest validation loss; its weights are `best.safetensors`, for a look, not for scores
     resumed_at: int  # the step from which this process went on; 0: from the start
-    notes: tuple[str, ...]  # what was chosen for the recipe: weights of classes, where the images are
+    notes: tuple[str, ...]  # what was chosen for the recipe (weights of classes, where the images are), and what the
+    # training was changed to when memory ran out
+    micro_batch: int  # images at once in each process, in the end: fewer than the recipe's if memory ran out
+    too_many: int | None  # images at once for which there was no memory, the last time that it ran out
 
     @property
     def num_steps(self) -> int:

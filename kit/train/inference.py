@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from kit.config import AugmentConfig
 from kit.data.augment import central_view, training_view
 from kit.data.loader import load_batches
-from kit.errors import TrainingError
+from kit.errors import NoMemoryError
 from kit.store.pack import Pack
 from kit.train.device_images import DeviceImages
 from kit.train.loss import Activation, probabilities_of
-from kit.train.memory import keep_freed_memory
+from kit.train.memory import give_freed_memory_back, is_out_of_memory, keep_freed_memory
 from kit.train.model import InputSpec, Network, normalise
 
 TestViews = Literal["single", "mirror", "lesson", "dihedral"]  # see kit.config.InputConfig.test_views
@@ -83,7 +83,7 @@ def predict_probabilities(
         on_device: the images of `table`, row by row, where they are in the device's memory; else `pack` is read.
 
     Raises:
-        TrainingError: the device has no memory for a single image.
+        NoMemoryError: the device has no memory for a single image.
     """
     if device.type == "cpu":
         keep_freed_memory()
@@ -213,12 +213,12 @@ class _Classifier:
             if probabilities is None:
                 self._limit = len(part) // 2
                 if not self._limit:
-                    raise TrainingError(
+                    raise NoMemoryError(
                         f"{self._device} has no memory left for one image of {images.shape[1]} x {images.shape[2]} "
                         "pixels. End what else uses it, choose another device (--set device=cpu), or a smaller "
                         "network or input.image_size."
                     )
-                torch.cuda.empty_cache()
+                give_freed_memory_back(self._device)
                 continue
             found.append(probabilities)
             done += len(part)
@@ -230,7 +230,9 @@ class _Classifier:
             with self._precision():
                 logits = self._module(normalise(images, self._spec))
             return probabilities_of(logits, activation=self._activation)
-        except torch.OutOfMemoryError:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             return None
 
 

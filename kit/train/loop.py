@@ -13,18 +13,21 @@ import torch
 
 from kit.config import Recipe
 from kit.errors import StorageError, TrainingError
+from kit.fit.limits import Limit, enforce
 from kit.home import fingerprint
 from kit.progress import Say
 from kit.store.pack import Pack
 from kit.train.checkpoint import save_checkpoint
 from kit.train.course import Course, Stage
-from kit.train.engine import Engine, batch_norms
+from kit.train.engine import Engine
 from kit.train.feed import Feed, images_for
 from kit.train.history import EpochLog, Trained
 from kit.train.loss import Objective, epoch_order
+from kit.train.memory import explained
 from kit.train.model import Network, refuse_other_sizes
 from kit.train.state import COST_SHARE, NEWEST, read_state, save_interval, write_state
 from kit.train.stopping import StoppedError, StopRequests
+from kit.train.trainable import batch_norms
 from kit.train.validation import loss_and_accuracy
 from kit.train.world import SOLO, World
 
@@ -51,6 +54,7 @@ def fit(
     report: Report = lambda log: None,
     say: Say = lambda line: None,
     world: World = SOLO,
+    memory: Limit | None = None,
 ) -> Trained:
     """Train `network` in place and write `last.safetensors` (and `best.safetensors`) to `folder`.
 
@@ -75,15 +79,18 @@ def fit(
         report: called after each epoch.
         say: takes a line on what is not as usual.
         world: the processes that train together; its first one writes.
+        memory: what this process may take; one that was asked for is enforced.
 
     Raises:
         ConfigError: pretrained statistics are to be kept where there are none; batches that cannot be dealt out; images
             of a size that the network does not take.
-        TrainingError: the loss is not a number any more, and names the step; or batches of one image.
+        TrainingError: the loss is not a number any more, and names the step; batches of one image; too little memory.
         StoppedError: a signal asked for it.
     """
-    with StopRequests() as requests:
-        training = _Training(network, pack, train, valid, recipe, classes, several, folder, device, seed, world)
+    if memory is not None:
+        enforce(memory, device)
+    with StopRequests() as requests, explained(device):
+        training = _Training(network, pack, train, valid, recipe, classes, several, folder, device, seed, world, memory)
         return training.run(requests, tick=tick, report=report if world.is_first else lambda log: None, say=say)
 
 
@@ -103,11 +110,19 @@ class _Training:
         device: torch.device,
         seed: int,
         world: World,
+        memory: Limit | None,
     ) -> None:
         refuse_other_sizes(network, recipe.input, name=recipe.model.name)
         self.objective = Objective.of(recipe.loss, several=several, train=train, classes=classes, device=device)
         self.engine = Engine(
-            network, self.objective, recipe=recipe, num_classes=len(classes), device=device, seed=seed, world=world
+            network,
+            self.objective,
+            recipe=recipe,
+            num_classes=len(classes),
+            device=device,
+            seed=seed,
+            world=world,
+            memory=memory,
         )
         tables = [table["image_id"].tolist() for table in (train, valid) if table is not None]
         on_device, self.where = images_for(pack, tables, recipe=recipe, device=device)
@@ -193,7 +208,9 @@ class _Training:
             minutes=self.seconds / 60,
             best_epoch=self.best[1] if self.best else None,
             resumed_at=self.resumed_at,
-            notes=notes,
+            notes=(*notes, *self.engine.notes),
+            micro_batch=self.engine.micro_batch or self.feed.micro_batch,
+            too_many=self.engine.too_many,
         )
 
     def _begin(self, stage: Stage) -> None:
@@ -206,8 +223,11 @@ class _Training:
         started, before = time.perf_counter(), self.epoch_seconds
         image_size = self.course.image_size_of(epoch)
         for step in self.feed.steps(order, epoch=epoch + 1, image_size=image_size, skip=self.done - first):
-            loss = self.engine.step(step, self.course.point_of(self.done), number=self.done, mixes=mixes)
-            self.losses[self.done] = loss
+            num_notes = len(self.engine.notes)
+            point = self.course.point_of(self.done)
+            self.losses[self.done] = self.engine.step(step, point, number=self.done, mixes=mixes)
+            for note in self.engine.notes[num_notes:]:
+                say(note)
             self.done += 1
             self.epoch_seconds = before + time.perf_counter() - started
             if self.device.type == "cpu" or self.done % CHECK_EVERY == 0 or self.done == first + self.per_epoch:

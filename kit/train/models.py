@@ -10,6 +10,7 @@ import pandas as pd
 
 from kit.config import Recipe
 from kit.data.folds import held_out_rows, training_rows
+from kit.fit.limits import Limit
 from kit.home import sha256_of_file, write_json, writing
 from kit.progress import Say
 from kit.rules import FoldRule
@@ -17,7 +18,7 @@ from kit.store.pack import Pack
 from kit.train.world import SOLO, World
 
 if TYPE_CHECKING:
-    from kit.train.history import Trained
+    from kit.train.history import EpochLog, Trained
 
 FULL = "full"
 
@@ -66,6 +67,8 @@ def train_model(
     say: Say,
     progress: bool = False,
     world: World = SOLO,
+    memory: Limit | None = None,
+    watch: Callable[["EpochLog"], None] | None = None,
 ) -> ModelFolder:
     """Return the model `name`, trained now unless it was before; an interrupted training is gone on with.
 
@@ -81,6 +84,8 @@ def train_model(
         say: takes a line per epoch.
         progress: draw a progress bar (on a terminal).
         world: the processes that train together; the first one writes.
+        memory: what this process may take, see `kit.train.loop.fit`.
+        watch: takes each epoch's log.
     """
     if (found := find_model(folder, name)) is not None:
         return found
@@ -101,6 +106,20 @@ def train_model(
     else:
         parts = training_rows(train, number - 1, rule=rule), held_out_rows(train, number - 1)
     num_epochs = recipe.schedule.frozen_epochs + recipe.schedule.epochs
+
+    def report(log: "EpochLog") -> None:
+        say(
+            f"{name}  epoch {log.epoch}/{num_epochs} ({log.stage})  train loss {log.train_loss:.4f}"
+            + (
+                ""
+                if log.valid_loss is None
+                else f"  held-out loss {log.valid_loss:.4f}  accuracy {log.valid_accuracy:.4f}"
+            )
+            + f"  {log.images_per_second:,.0f} images/s"
+        )
+        if watch is not None:
+            watch(log)
+
     with _bar(name, shown=progress) as tick:
         trained = fit(
             network,
@@ -116,15 +135,8 @@ def train_model(
             tick=tick,
             say=lambda line: say(f"{name}: {line}"),
             world=world,
-            report=lambda log: say(
-                f"{name}  epoch {log.epoch}/{num_epochs} ({log.stage})  train loss {log.train_loss:.4f}"
-                + (
-                    ""
-                    if log.valid_loss is None
-                    else f"  held-out loss {log.valid_loss:.4f}  accuracy {log.valid_accuracy:.4f}"
-                )
-                + f"  {log.images_per_second:,.0f} images/s"
-            ),
+            memory=memory,
+            report=report,
         )
     if world.is_first:
         _write_steps(folder / name / "steps.csv", trained)
@@ -138,6 +150,8 @@ def train_model(
         "num_processes": world.size,
         "resumed_at": trained.resumed_at,
         "notes": list(trained.notes),
+        "micro_batch": trained.micro_batch,
+        "too_many": trained.too_many,
         "store": f"{pack.layout}, {pack.storage}",
         "num_parameters": network.num_parameters,
         "weights_origin": network.weights_origin,

@@ -25,12 +25,13 @@ import pandas as pd
 from kit.config import Recipe
 from kit.data.loader import default_workers
 from kit.errors import DataError, KitError, TrainingError
+from kit.fit.limits import Limit
 from kit.progress import Say
 from kit.rules import FoldRule
 from kit.store.pack import Pack
 from kit.store.store import StoreSettings, open_pack
 from kit.train.models import train_model
-from kit.train.stopping import StoppedError, StopRequests
+from kit.train.stopping import StoppedError, StopRequests, stop_when_alone
 
 LOOK_SECONDS = 0.1  # between looks at whether somebody asked for the end
 
@@ -57,6 +58,7 @@ def train_in_parallel(
     rule: FoldRule,
     folder: Path,
     say: Say,
+    memory: Limit | None = None,
 ) -> None:
     """Train the models `names`, `num_children` at once; `find_model` finds them afterwards.
 
@@ -75,6 +77,7 @@ def train_in_parallel(
         rule: how the folds were made.
         folder: for the models.
         say: takes the children's lines, which begin with the model's name.
+        memory: what each child may take.
 
     Raises:
         TrainingError: models failed; names them, their reasons, and what is finished.
@@ -90,8 +93,9 @@ def train_in_parallel(
         "several": several,
         "rule": rule,
         "folder": folder,
+        "memory": memory,
     }
-    surroundings = _environments(num_children, device=recipe.device, num_images=len(train))
+    surroundings = environments(num_children, device=recipe.device, num_images=len(train))
     waiting, slots = deque(names), deque(range(num_children))
     children: dict[str, _Child] = {}
     errors: dict[str, str] = {}
@@ -139,24 +143,30 @@ def train_in_parallel(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Surroundings:
+class Surroundings:
     """Where the children of one slot run."""
 
     variables: Mapping[str, str]  # of their environment
     where: str  # for people
 
 
-def _environments(num_children: int, *, device: str, num_images: int) -> list[_Surroundings]:
-    """Return the surroundings of each slot: devices in turn, and its part of the cores."""
+def environments(num_children: int, *, device: str, num_images: int) -> list[Surroundings]:
+    """Return the surroundings of each slot: devices in turn, and its part of the cores.
+
+    Args:
+        num_children: processes at once.
+        device: the recipe's.
+        num_images: that each loads, roughly: few need no processes of their own for it.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     num_threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // num_children))
     num_workers = os.environ.get("KIT_WORKERS") or str(default_workers(num_images) // num_children)
     shared = {**os.environ, "OMP_NUM_THREADS": num_threads, "KIT_WORKERS": num_workers}
     gpus = _gpus() if device in ("auto", "cuda") else []
     if not gpus:
-        return [_Surroundings(variables=shared, where=f", OMP_NUM_THREADS={num_threads}")] * num_children
+        return [Surroundings(variables=shared, where=f", OMP_NUM_THREADS={num_threads}")] * num_children
     return [
-        _Surroundings(variables={**shared, "CUDA_VISIBLE_DEVICES": gpu}, where=f" on GPU {gpu}")
+        Surroundings(variables={**shared, "CUDA_VISIBLE_DEVICES": gpu}, where=f" on GPU {gpu}")
         for gpu in (gpus[slot % len(gpus)] for slot in range(num_children))
     ]
 
@@ -232,7 +242,7 @@ def _be_a_child() -> int:
         told.flush()
 
     task = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_stop_when_alone, daemon=True).start()
+    threading.Thread(target=stop_when_alone, daemon=True).start()
     pack_folder = task.pop("pack_folder")
     try:
         pack = open_pack(pack_folder, task.pop("settings"))
@@ -243,12 +253,6 @@ def _be_a_child() -> int:
         tell(error=str(error))
         return error.exit_code
     return 0
-
-
-def _stop_when_alone() -> None:
-    """Ask for the end when the process that started us is gone."""
-    if not os.read(0, 1):  # not by sys.stdin, whose lock would be held when we exit
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

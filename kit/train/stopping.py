@@ -1,5 +1,6 @@
 """Stopping when asked: Ctrl-C and SIGTERM let the step finish and the state be written; a second Ctrl-C does not."""
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -60,3 +61,12 @@ class StopRequests:
         if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
+
+
+def stop_when_alone() -> None:
+    """Ask this process for its end when the one that started it is gone: to be run by a thread of its own.
+
+    That one holds the other end of the standard input, from which nothing comes any more.
+    """
+    if not os.read(0, 1):  # not by sys.stdin, whose lock would be held when we exit
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+
+from kit.judge.paired import mcnemar
 
 NUM_DRAWS = 10_000
 
@@ -50,7 +51,7 @@ def compared(first: NDArray[np.bool_], second: NDArray[np.bool_], *, seed: int =
     pairs = [(int((row == 1).sum()), int((row == -1).sum())) for row in difference]
     return Compared(
         by_seed=tuple(float(row.mean()) for row in difference),
-        p_by_seed=tuple(float(binomtest(won, won + lost).pvalue) if won + lost else 1.0 for won, lost in pairs),
+        p_by_seed=tuple(mcnemar(won, lost) for won, lost in pairs),
         mean=float(difference.mean()),
         low=float(low),
         high=float(high),

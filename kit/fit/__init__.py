@@ -1,0 +1,1 @@
+"""What a training takes of memory, known before its first step."""

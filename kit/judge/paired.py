@@ -1,0 +1,184 @@
+"""Two ways of training, compared pairwise: on the same images, and over the same seeds."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.errors import DataError
+from kit.judge.predict import Predictions
+from kit.judge.statistics import CONFIDENCE
+from kit.metrics import METRICS, Probabilities, Truth, class_of
+
+NUM_DRAWS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """By how much the second way is better than the first; negative where it is worse, whatever the metric."""
+
+    metric: str
+    first: tuple[float, ...]  # score by seed
+    second: tuple[float, ...]
+    by_seed: tuple[float, ...]  # second better by so much, in the metric's own unit
+    p_by_seed: tuple[float, ...]  # exact McNemar test, two-sided; empty where the metric is not about right and wrong
+    mean: float  # over the seeds
+    low: float  # 95 % interval of the mean: other images, and other seeds
+    high: float
+    num_images: int
+    interval: str  # how it was made
+
+    @property
+    def shown(self) -> bool:
+        """The interval leaves out zero: one of the two is better."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        """Return e.g. "+1.20 points [+0.40, +2.00] over 1,500 images; by seed +1.1 (p = 0.03), ..."."""
+        seeds = [measured(one, self.metric) for one in self.by_seed]
+        if self.p_by_seed:
+            seeds = [f"{seed} (p = {p:.2g})" for seed, p in zip(seeds, self.p_by_seed, strict=True)]
+        return (
+            f"{measured(self.mean, self.metric)} {interval_text(self.low, self.high, metric=self.metric)} over "
+            f"{self.num_images:,} images; by seed {', '.join(seeds)}"
+        )
+
+
+def measured(difference: float, metric: str) -> str:
+    """Return a difference with sign and unit: points (hundredths) of a share, else the metric's own unit."""
+    return f"{difference:+.3f} nats" if metric == "log_loss" else f"{100 * difference:+.2f} points"
+
+
+def interval_text(low: float, high: float, *, metric: str) -> str:
+    """Return an interval of differences in the unit of `measured`, e.g. "[+0.40, +2.00]"."""
+    return f"[{low:+.3f}, {high:+.3f}]" if metric == "log_loss" else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """Return the two-sided p of McNemar's exact test (McNemar 1947), by scipy.
+
+    Args:
+        won: images that only the second way got right.
+        lost: images that only the first way got right.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+
+
+def compare_pairs(
+    first: Sequence[Predictions],
+    second: Sequence[Predictions],
+    *,
+    metric: str,
+    seed: int = 0,
+    num_draws: int = NUM_DRAWS,
+) -> Difference:
+    """Compare two ways of training by their predictions of the same images.
+
+    The variance of the mean difference is that over images (bootstrap of the images, stratified by class where each
+    has one, each draw the same for all networks) plus that over seeds (the squared standard error of the seeds' mean);
+    the interval is Student's with Satterthwaite's degrees of freedom (1946). With one seed it is that of other images
+    with these very networks, which is said.
+
+    Args:
+        first: labelled predictions, one per seed.
+        second: the same of the other way, in the same order of seeds; their rows may be in any order.
+        metric: a key of METRICS.
+        seed: of the bootstrap.
+        num_draws: of the bootstrap.
+
+    Raises:
+        DataError: predictions are not of the same images, classes or truth; or an image's truth is not known.
+    """
+    assert len(first) == len(second) > 0
+    order = sorted(first[0].image_ids)
+    truth = _rows(first[0], order)[0]
+    answers = []
+    for one in (*first, *second):
+        _refuse_others(one, first[0])
+        labels, probabilities = _rows(one, order)
+        if not np.array_equal(labels, truth):
+            raise DataError("Two ways of training can be compared only where the images have the same labels in both.")
+        answers.append(probabilities)
+    ours, theirs = answers[len(first) :], answers[: len(first)]
+    sign = 1 if METRICS[metric].greater_is_better else -1
+    score = METRICS[metric].function
+    scores = tuple(score(truth, one) for one in theirs), tuple(score(truth, one) for one in ours)
+    by_seed = tuple(sign * (b - a) for a, b in zip(*scores, strict=True))
+    mean = float(np.mean(by_seed))
+    draws = [
+        np.mean([score(truth[rows], b[rows]) - score(truth[rows], a[rows]) for a, b in zip(theirs, ours, strict=True)])
+        for rows in _drawn(truth, seed=seed, num_draws=num_draws)
+    ]
+    half, over = _half_width(float(np.nanvar(draws)), by_seed, num_images=len(truth))
+    right = [
+        (one.argmax(axis=1) == class_of(truth), other.argmax(axis=1) == class_of(truth))
+        for one, other in zip(theirs, ours, strict=True)
+        if metric in ("accuracy", "error_rate")
+    ]
+    return Difference(
+        metric=metric,
+        first=scores[0],
+        second=scores[1],
+        by_seed=by_seed,
+        p_by_seed=tuple(mcnemar(int((b & ~a).sum()), int((a & ~b).sum())) for a, b in right),
+        mean=mean,
+        low=mean - half,
+        high=mean + half,
+        num_images=len(truth),
+        interval=f"{over}: bootstrap of the images, {num_draws:,} draws, and Student's t",
+    )
+
+
+def _refuse_others(one: Predictions, first: Predictions) -> None:
+    if set(one.image_ids) != set(first.image_ids) or one.classes != first.classes:
+        different = sorted(set(one.image_ids) ^ set(first.image_ids))
+        raise DataError(
+            f"Two ways of training are compared on the same images and classes; {len(different)} images are in one "
+            f"only, first {different[:3]}. Predict the same images with both."
+        )
+    if not one.labelled:
+        raise DataError(
+            f"{one.num_unlabelled} of {len(one.labels)} predicted images have no known label: two ways of training "
+            "cannot be compared on them."
+        )
+
+
+def _rows(predictions: Predictions, order: Sequence[str]) -> tuple[Truth, Probabilities]:
+    """Return truth and float64 probabilities (N, C), row k for the image order[k]."""
+    row_of = {image_id: row for row, image_id in enumerate(predictions.image_ids)}
+    rows = np.array([row_of[image_id] for image_id in order if image_id in row_of], dtype=np.int64)
+    return predictions.truth[rows], predictions.probabilities[rows].astype(np.float64)
+
+
+def _drawn(truth: Truth, *, seed: int, num_draws: int) -> Iterator[NDArray[np.int64]]:
+    """Yield int64 (N,): rows drawn with replacement, inside each class where an image has one."""
+    random = np.random.default_rng(seed)
+    strata = truth if truth.ndim == 1 else np.zeros(len(truth), dtype=np.int64)
+    of_class = [np.flatnonzero(strata == k) for k in np.unique(strata)]
+    for _ in range(num_draws):
+        yield np.concatenate([random.choice(rows, size=len(rows)) for rows in of_class])
+
+
+def _half_width(of_images: float, by_seed: Sequence[float], *, num_images: int) -> tuple[float, str]:
+    """Return half the interval's width, and over what it is one.
+
+    Args:
+        of_images: variance of the mean difference over images.
+        by_seed: the differences.
+        num_images: behind each.
+    """
+    from scipy.stats import t
+
+    num_seeds = len(by_seed)
+    over = f"over images and {num_seeds} seeds" if num_seeds > 1 else "over images alone, since there is one seed"
+    of_seeds = float(np.var(by_seed, ddof=1)) / num_seeds if num_seeds > 1 else 0.0
+    total = of_images + of_seeds
+    if total == 0:
+        return 0.0, over
+    squares = of_images**2 / max(1, num_images - 1) + (of_seeds**2 / (num_seeds - 1) if num_seeds > 1 else 0.0)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, total**2 / squares)) * math.sqrt(total)
+    return half, over

@@ -1,0 +1,261 @@
+"""One run of the final comparison, in a process of its own: a recipe on fresh folds, with a seed of its own.
+
+The images to train on are those of the sweep, test images stay unseen; the folds are dealt by another seed. A run
+stands among the others, in KIT_HOME's runs, and the same task goes on where it was ended. Where all folds are used it
+gets its record, as any run.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kit.board.records import write_record
+from kit.data.folds import assign_folds, fold_fingerprint, held_out_rows, write_folds
+from kit.data.schema import has_targets, target_columns
+from kit.errors import KitError, TrainingError
+from kit.home import fingerprint, write_json
+from kit.judge.judgement import judge
+from kit.judge.predict import Predictions, join_folds, read_predictions, write_predictions
+from kit.plan import RunPlan, pack_for, plan_run
+from kit.progress import Say
+from kit.quality.findings import summary
+from kit.run import record_of
+from kit.train.models import ModelFolder, train_model
+from kit.train.stopping import StoppedError, StopRequests, stop_when_alone
+from kit.tune.study import alone
+
+if TYPE_CHECKING:
+    from kit.store.pack import Pack
+
+LOOK_SECONDS = 0.2  # between looks at whether somebody asked for the end
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalTask:
+    """What one run of the final comparison is to do."""
+
+    slug: str
+    recipe: str  # path of a TOML file, whose seed is the sweep's
+    protocol: str
+    source: str
+    seed: int  # of the training
+    fold_seed: int
+    num_folds_used: int  # the first ones
+    mirror: str | None = None
+    labels: str | None = None
+    memory: int | None = None  # bytes that it may take
+    despite_findings: bool = False
+
+
+def final_plan(task: FinalTask, *, say: Say) -> RunPlan:
+    """Return the plan of a task: the sweep's training images, dealt and trained by the task's own seeds.
+
+    The recipe's own seed is used first: it decides which images a random split holds back as test images.
+    """
+    plan = plan_run(
+        task.slug,
+        recipe=task.recipe,
+        protocol=task.protocol,
+        source=task.source,
+        mirror=task.mirror,
+        labels=task.labels,
+        despite_findings=task.despite_findings,
+        memory=task.memory,
+        say=say,
+    )
+    dealt = assign_folds(
+        plan.samples.train, num_folds=plan.recipe.num_folds, seed=task.fold_seed, rule=plan.competition.folds
+    )
+    recipe = replace(plan.recipe, seed=task.seed)
+    key = fingerprint(plan.run_id, str(task.seed), fold_fingerprint(dealt), str(task.num_folds_used))
+    return replace(
+        plan,
+        recipe=recipe,
+        train=dealt,
+        run_id=f"{task.slug}-{task.protocol}-{recipe.name}-s{task.seed}-{key[:8]}",
+    )
+
+
+def predictions_path(plan: RunPlan) -> Path:
+    """Return the file with a run's out-of-fold predictions, which is written last."""
+    return plan.folder / "predictions" / "out-of-fold.csv"
+
+
+def run_final(task: FinalTask, *, say: Say) -> Predictions:
+    """Return the out-of-fold predictions of a task, trained here and now as far as they are not there.
+
+    It waits while another process of this machine does the same.
+
+    Raises:
+        KitError: it cannot be done, or somebody asked for the end.
+    """
+    plan = final_plan(task, say=say)
+    path = predictions_path(plan)
+    with alone(plan.folder / "lock"):  # a process whose parent was killed may still be writing its state
+        if not path.is_file():
+            _train_and_predict(plan, path, num_folds_used=task.num_folds_used, say=say)
+    return read_predictions(path, kind="out-of-fold", classes=plan.samples.classes)
+
+
+def _train_and_predict(plan: RunPlan, path: Path, *, num_folds_used: int, say: Say) -> None:
+    write_json(plan.folder / "quality.json", summary(plan.findings, override=plan.despite_findings))
+    write_json(plan.folder / "recipe.json", plan.recipe.as_dict())
+    write_folds(plan.folder / "folds.csv", plan.train)
+    pack = pack_for(plan, say=say)
+    models = [
+        train_model(
+            f"fold-{fold}",
+            plan.train,
+            pack,
+            recipe=plan.recipe,
+            classes=plan.samples.classes,
+            several=plan.several_labels,
+            rule=plan.competition.folds,
+            folder=plan.folder / "models",
+            say=say,
+            memory=plan.memory,
+        )
+        for fold in range(num_folds_used)
+    ]
+    found = join_folds([held_out(plan, pack, model, fold) for fold, model in enumerate(models)])
+    if num_folds_used == plan.recipe.num_folds:
+        judgement = judge(found, metric=plan.protocol.metric, several=plan.several_labels)
+        write_record(record_of(plan, models, {"out-of-fold": judgement}))
+    write_predictions(path, found)
+
+
+def held_out(plan: RunPlan, pack: "Pack", model: ModelFolder, fold: int) -> Predictions:
+    """Return the predictions of a fold's images by the model that never saw them."""
+    from kit.train.checkpoint import load_checkpoint
+    from kit.train.inference import predict_probabilities
+    from kit.train.model import choose_device
+
+    checkpoint = load_checkpoint(model.checkpoint, config=plan.recipe.model)
+    rows, classes = held_out_rows(plan.train, fold), plan.samples.classes
+    probabilities = predict_probabilities(
+        checkpoint.network,
+        pack,
+        rows,
+        image_size=plan.recipe.input.image_size,
+        test_crop=plan.recipe.input.test_crop,
+        activation=checkpoint.activation,
+        test_views=plan.recipe.input.test_views,
+        augment=plan.recipe.augment,
+        seed=plan.recipe.seed,
+        device=choose_device(plan.recipe.device),
+    )
+    return Predictions(
+        kind="out-of-fold",
+        image_ids=tuple(rows["image_id"]),
+        classes=classes,
+        probabilities=probabilities,
+        labels=tuple(rows["label"]),
+        folds=np.full(len(rows), fold, dtype=np.int64),
+        targets=rows[target_columns(classes)].to_numpy() if has_targets(rows) else None,
+    )
+
+
+def run_final_alone(task: FinalTask, *, say: Say) -> Predictions:
+    """Do the same as `run_final` in a process of its own, so that memory that runs out ends that one alone.
+
+    Ctrl-C and SIGTERM are passed on; the run then keeps its state.
+
+    Raises:
+        TrainingError: it failed; says why.
+        StoppedError: a signal asked for the end.
+    """
+    plan = final_plan(task, say=say)
+    path = predictions_path(plan)
+    if not path.is_file():
+        _wait_for_child(task, plan.run_id, say=say)
+    return read_predictions(path, kind="out-of-fold", classes=plan.samples.classes)
+
+
+def _wait_for_child(task: FinalTask, name: str, *, say: Say) -> None:
+    variables = dict(os.environ)
+    if task.memory is not None:
+        variables["KIT_MEMORY"] = str(task.memory)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kit.tune.final_run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=variables,
+        start_new_session=True,  # Ctrl-C in a terminal reaches it through us, once
+    )
+    events: queue.Queue[dict[str, str] | None] = queue.Queue()
+    listener = threading.Thread(target=_listen, args=(process, task, events), daemon=True)
+    failed, told = "", False
+    with StopRequests() as requests:
+        try:
+            listener.start()
+            while True:
+                with contextlib.suppress(queue.Empty):
+                    event = events.get(timeout=LOOK_SECONDS)
+                    if event is None:
+                        break
+                    failed = event.get("failed", failed)
+                    if "line" in event:
+                        say(event["line"])
+                if requests.number is not None and not told:
+                    told = True
+                    process.send_signal(requests.number)
+        finally:
+            process.kill()
+            exit_code = process.wait()
+            listener.join()
+    if requests.number is not None and exit_code:
+        raise StoppedError(failed or f"stopped: {name} is kept as it is; the same command goes on.", requests.number)
+    if exit_code:
+        killed = exit_code == -signal.SIGKILL
+        why = "it was killed, which is often the system's answer to too little memory" if killed else f"{exit_code}"
+        raise TrainingError(failed or f"{name}: the process of this run ended early ({why}); it goes on where it was.")
+
+
+def _listen(process: "subprocess.Popen[bytes]", task: FinalTask, events: "queue.Queue[dict[str, str] | None]") -> None:
+    """Hand the task over, pass on what the child tells, and in the end None."""
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None and stdout is not None
+    with contextlib.suppress(OSError):  # it has ended already
+        stdin.write((json.dumps(asdict(task)) + "\n").encode())
+        stdin.flush()
+    for line in stdout:
+        events.put(json.loads(line))
+    process.wait()
+    with contextlib.suppress(OSError):
+        stdin.close()
+    stdout.close()
+    events.put(None)
+
+
+def _be_a_child() -> int:
+    """Do the task that comes by the standard input, tell by the standard output, and return the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until training takes it: nothing is lost, and no traceback is due
+    told, sys.stdout = sys.stdout, sys.stderr  # a user's network may print
+
+    def tell(**event: str) -> None:
+        told.write(json.dumps(event) + "\n")
+        told.flush()
+
+    given: Mapping[str, Any] = json.loads(sys.stdin.readline())
+    threading.Thread(target=stop_when_alone, daemon=True).start()
+    try:
+        run_final(FinalTask(**given), say=lambda line: tell(line=line))
+    except KitError as error:
+        tell(failed=str(error))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_be_a_child())

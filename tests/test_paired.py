@@ -1,0 +1,123 @@
+"""Two ways of training on the same images: a difference is claimed only where images and seeds allow it."""
+
+import numpy as np
+import pytest
+
+from kit.errors import DataError
+from kit.judge.paired import compare_pairs, mcnemar
+from kit.judge.predict import Predictions
+
+CLASSES = ("a", "b")
+
+
+def predictions(right, *, ids=None, sure=0.9):
+    """Of images whose truth is class a, b, a, b, ...; right is a list of true or false."""
+    right = np.asarray(right, dtype=bool)
+    truth = np.arange(len(right)) % 2
+    answer = np.where(right, truth, 1 - truth)
+    probabilities = np.where(np.arange(2) == answer[:, None], sure, 1 - sure).astype(np.float32)
+    return Predictions(
+        kind="out-of-fold",
+        image_ids=tuple(ids or [f"{k:04d}" for k in range(len(right))]),
+        classes=CLASSES,
+        probabilities=probabilities,
+        labels=tuple(CLASSES[k] for k in truth),
+        folds=np.zeros(len(right), dtype=np.int64),
+    )
+
+
+def test_the_difference_is_that_of_the_scores_and_a_better_second_way_is_positive():
+    first, second = predictions([True] * 6 + [False] * 4), predictions([True] * 9 + [False])
+    found = compare_pairs([first], [second], metric="accuracy")
+    assert (found.first, found.second) == ((0.6,), (0.9,))
+    assert found.mean == pytest.approx(0.3)
+    assert compare_pairs([second], [first], metric="accuracy").mean == pytest.approx(-0.3)
+
+
+@pytest.mark.parametrize("metric", ["error_rate", "log_loss"])
+def test_a_lower_error_is_a_positive_difference(metric):
+    found = compare_pairs([predictions([True, False] * 10)], [predictions([True] * 20)], metric=metric)
+    assert found.mean > 0
+
+
+def test_rows_are_matched_by_image_id_not_by_place():
+    names = [f"{k:04d}" for k in range(10)]
+    first = predictions([True] * 8 + [False] * 2, ids=names)
+    turned = Predictions(
+        kind="out-of-fold",
+        image_ids=first.image_ids[::-1],
+        classes=CLASSES,
+        probabilities=first.probabilities[::-1],
+        labels=first.labels[::-1],
+        folds=first.folds,
+    )
+    found = compare_pairs([first], [turned], metric="log_loss")
+    assert (found.mean, found.low, found.high) == (0, 0, 0)
+    assert not found.shown
+
+
+def test_mcnemar_asks_of_the_images_on_which_the_two_differ():
+    assert mcnemar(0, 0) == 1
+    assert mcnemar(5, 0) == pytest.approx(2 / 2**5)  # five times heads, or five times tails
+    first, second = predictions([False] * 5 + [True] * 95), predictions([True] * 100)
+    assert compare_pairs([first], [second], metric="accuracy").p_by_seed == pytest.approx((2 / 2**5,))
+    assert compare_pairs([first], [second], metric="log_loss").p_by_seed == ()
+
+
+def test_a_difference_that_every_seed_and_image_bears_out_is_shown():
+    random = np.random.default_rng(0)
+    first = [predictions(random.random(400) < 0.6) for _ in range(3)]
+    second = [predictions(random.random(400) < 0.9) for _ in range(3)]
+    found = compare_pairs(first, second, metric="accuracy")
+    assert found.shown and found.low > 0.2 and found.high < 0.4
+    assert str(found).startswith(f"{100 * found.mean:+.2f} points [{100 * found.low:+.2f}, {100 * found.high:+.2f}]")
+
+
+def test_seeds_that_disagree_widen_the_interval_however_many_images_there_are():
+    n = 4000
+    same = [predictions([True] * (n // 2) + [False] * (n // 2))] * 3
+    by_seed = [predictions([True] * (n // 2 + k) + [False] * (n // 2 - k)) for k in (0, 200, 400)]
+    alone = compare_pairs(same[:1], by_seed[1:2], metric="accuracy")
+    together = compare_pairs(same, by_seed, metric="accuracy")
+    assert alone.mean == pytest.approx(together.mean) == pytest.approx(0.05)
+    assert alone.shown and "one seed" in alone.interval
+    assert not together.shown and "3 seeds" in together.interval
+    # Differences 0, 5 and 10 points: a standard error of 5 / sqrt(3), and Student's t of little more than two degrees.
+    assert together.high - together.mean == pytest.approx(4.303 * 0.05 / 3**0.5, rel=0.05)
+
+
+def test_the_interval_covers_the_truth_where_networks_differ_and_one_over_images_alone_does_not():
+    random = np.random.default_rng(1)
+    covered = images_alone = 0
+    for _ in range(60):
+        # Ways that are equally good; each network is better or worse by chance than its way is.
+        ways = [
+            [predictions(random.random(300) < np.clip(0.8 + random.normal(0, 0.06), 0, 1)) for _ in range(3)]
+            for _ in range(2)
+        ]
+        found = compare_pairs(*ways, metric="accuracy", num_draws=100)
+        covered += found.low <= 0 <= found.high
+        first, second = (np.stack([one.probabilities.argmax(axis=1) for one in way]) for way in ways)
+        right = np.arange(300) % 2
+        gained = ((second == right).astype(float) - (first == right)).mean(axis=0)
+        images_alone += abs(gained.mean()) <= 1.96 * gained.std() / np.sqrt(300)
+    assert covered >= 54, (covered, images_alone)
+    assert images_alone <= 45, (covered, images_alone)
+
+
+def test_other_images_cannot_be_compared():
+    with pytest.raises(DataError, match=r"2 images are in one only, first \['0001', 'x'\]"):
+        compare_pairs([predictions([True, True])], [predictions([True, True], ids=["0000", "x"])], metric="accuracy")
+
+
+def test_other_labels_of_the_same_images_cannot_be_compared():
+    first = predictions([True, True])
+    other = Predictions(**{**vars(first), "labels": ("b", "b")})
+    with pytest.raises(DataError, match="the same labels in both"):
+        compare_pairs([first], [other], metric="accuracy")
+
+
+def test_images_without_a_label_cannot_be_compared():
+    unlabelled = Predictions(**{**vars(predictions([True, True])), "labels": ("a", "")})
+    with pytest.raises(DataError, match="1 of 2 predicted images have no known label"):
+        compare_pairs([unlabelled], [unlabelled], metric="accuracy")
