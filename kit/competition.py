@@ -189,7 +189,7 @@ def read_competition(folder: Path) -> Competition:
 
 def metrics_of_several() -> list[str]:
     """Return the names of the metrics that can score images with any number of labels."""
-    return [name for name, metric in METRICS.items() if metric.takes != "classes" and name != "log_loss"]
+    return [name for name, metric in METRICS.items() if metric.of_several]
 
 
 def value_columns(competition: Competition) -> list[str]:

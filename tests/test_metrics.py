@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from kit.metrics import METRICS, score
 
-LABELS = np.array([0, 1, 2, 0, 1, 2])
-PERFECT = np.eye(3)[LABELS]  # (6, 3)
-UNIFORM = np.full((6, 3), 1 / 3)
+LABELS = np.array([0, 1, 2, 3, 4, 5, 6, 0, 1])  # more classes than the five best answers
+PERFECT = np.eye(7)[LABELS]  # (9, 7)
+UNIFORM = np.full((9, 7), 1 / 7)
 BEST = {
     "accuracy": 1.0,
     "error_rate": 0.0,
@@ -20,13 +20,18 @@ BEST = {
     "roc_auc": 1.0,
     "mean_f1": 1.0,
     "exact_match": 1.0,
+    "macro_f1": 1.0,
+    "micro_f1": 1.0,
+    "quadratic_weighted_kappa": 1.0,
+    "top5_accuracy": 1.0,
+    "map5": 1.0,
 }
 
 
 @st.composite
 def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     """Return labels (N,), every class present, and probabilities (N, C), all positive."""
-    num_classes = draw(st.integers(2, 4))
+    num_classes = draw(st.integers(2, 7))
     num_images = draw(st.integers(2 * num_classes, 30))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     labels = random.permutation(np.arange(num_images) % num_classes)
@@ -41,6 +46,7 @@ def test_every_metric_is_listed_under_its_name_with_a_definition(metric):
     assert entry.name == metric
     assert entry.definition
     assert entry.takes in ("classes", "labels", "probabilities")
+    assert [entry.per_image, entry.of_tally, entry.of_all].count(None) == 2
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -159,6 +165,78 @@ def test_roc_auc_of_several_labels_is_the_mean_over_the_columns():
     assert score("roc_auc", labels=SEVERAL, probabilities=ANSWERS) == pytest.approx((1 + 0.75 + 1) / 3)
 
 
+def ranked(labels, probabilities):
+    """What is expected of the metrics of the five best answers, by going through each row's answers in order."""
+    places = []
+    for label, row in zip(labels.tolist(), probabilities.tolist(), strict=True):
+        order = sorted(range(len(row)), key=lambda k: (-row[k], k))
+        places.append(order.index(label) + 1)
+    return {
+        "top5_accuracy": np.mean([place <= 5 for place in places]),
+        "map5": np.mean([1 / place if place <= 5 else 0 for place in places]),
+    }
+
+
+# Grades 0, 0, 1, 2 answered 0, 1, 1, 0. Distances squared: 0, 1, 0, 4, in all 5. Every truth with every answer:
+# 0 with 0, 1, 1, 0 is 2, twice; 1 with them is 2; 2 with them is 4 + 1 + 1 + 4 = 10; in all 16 over 4 images: 4.
+GRADES = np.array([0, 0, 1, 2])
+GRADED = np.eye(3)[[0, 1, 1, 0]]
+
+
+def test_kappa_is_one_minus_the_squared_distances_over_those_of_chance():
+    assert score("quadratic_weighted_kappa", labels=GRADES, probabilities=GRADED) == pytest.approx(1 - 5 / 4)
+
+
+def test_kappa_of_a_constant_answer_is_zero_and_of_one_and_the_same_class_everywhere_one():
+    constant = np.eye(3)[[1, 1, 1, 1]]
+    assert score("quadratic_weighted_kappa", labels=GRADES, probabilities=constant) == 0
+    assert score("quadratic_weighted_kappa", labels=np.array([1, 1, 1, 1]), probabilities=constant) == 1
+
+
+def test_macro_f1_is_the_mean_over_the_classes_and_micro_f1_the_accuracy():
+    # Class 0: 1 hit of 2 true and 2 answered, F1 1/2. Class 1: 1 hit of 1 and 2, 2/3. Class 2: no hit, 0.
+    assert score("macro_f1", labels=GRADES, probabilities=GRADED) == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
+    assert score("micro_f1", labels=GRADES, probabilities=GRADED) == 0.5
+
+
+def test_a_class_that_is_neither_true_nor_answered_does_not_count_in_macro_f1():
+    assert score("macro_f1", labels=np.array([0, 1]), probabilities=np.eye(5)[[0, 1]]) == 1
+
+
+# The true class of each row is first, third, fifth and sixth of the seven.
+PLACED = np.array([[7, 6, 5, 4, 3, 2, 1]] * 4) / 28
+PLACES = np.array([0, 2, 4, 5])
+
+
+def test_top5_accuracy_counts_the_first_five_places_alike():
+    assert score("top5_accuracy", labels=PLACES, probabilities=PLACED) == 3 / 4
+
+
+def test_map5_gives_a_right_answer_one_over_its_place_and_nothing_behind_the_fifth():
+    assert score("map5", labels=PLACES, probabilities=PLACED) == pytest.approx((1 + 1 / 3 + 1 / 5 + 0) / 4)
+
+
+def test_of_equal_probabilities_the_earlier_class_comes_first():
+    alike = np.full((2, 7), 1 / 7)  # so class 4 is fifth, and class 5 sixth
+    assert score("top5_accuracy", labels=np.array([4, 5]), probabilities=alike) == 0.5
+    assert score("map5", labels=np.array([1, 6]), probabilities=alike) == pytest.approx((1 / 2 + 0) / 2)
+
+
+def test_the_mean_column_wise_auc_of_two_complementary_columns_is_the_auc():
+    second = np.array([0.1, 0.4, 0.4, 0.8])
+    found = score("roc_auc", labels=np.array([0, 0, 1, 1]), probabilities=np.stack([1 - second, second], axis=1))
+    several = score(
+        "roc_auc",
+        labels=np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]]),
+        probabilities=np.stack([1 - second, second], axis=1),
+    )
+    assert found == several == pytest.approx(3.5 / 4)
+
+
+def test_only_metrics_that_know_several_labels_say_so():
+    assert [name for name, metric in METRICS.items() if metric.of_several] == ["roc_auc", "mean_f1", "exact_match"]
+
+
 @given(data=answers())
 def test_all_metrics_agree_with_scikit_learn(data):
     from sklearn import metrics as sk
@@ -175,5 +253,9 @@ def test_all_metrics_agree_with_scikit_learn(data):
         "mean_f1": sk.f1_score(several, answered, average="samples", zero_division=1),
         "exact_match": sk.accuracy_score(several, answered),
         "roc_auc": sk.roc_auc_score(labels, probabilities[:, 1] if binary else probabilities, multi_class="ovr"),
+        "macro_f1": sk.f1_score(labels, classes, average="macro"),
+        "micro_f1": sk.f1_score(labels, classes, average="micro"),
+        "quadratic_weighted_kappa": sk.cohen_kappa_score(labels, classes, weights="quadratic"),
+        **ranked(labels, probabilities),
     }
     assert {m: score(m, labels=labels, probabilities=probabilities) for m in METRICS} == pytest.approx(expected)

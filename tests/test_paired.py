@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kit.errors import DataError
 from kit.judge.paired import compare_pairs, mcnemar
 from kit.judge.predict import Predictions
+from kit.metrics import METRICS
 
 CLASSES = ("a", "b")
 
@@ -52,8 +55,8 @@ def test_rows_are_matched_by_image_id_not_by_place():
         folds=first.folds,
     )
     found = compare_pairs([first], [turned], metric="log_loss")
-    assert (found.mean, found.low, found.high) == (0, 0, 0)
-    assert not found.shown
+    assert (found.mean, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+    assert not found.shown and found.verdict == "not distinguishable"
 
 
 def test_mcnemar_asks_of_the_images_on_which_the_two_differ():
@@ -62,6 +65,38 @@ def test_mcnemar_asks_of_the_images_on_which_the_two_differ():
     first, second = predictions([False] * 5 + [True] * 95), predictions([True] * 100)
     assert compare_pairs([first], [second], metric="accuracy").p_by_seed == pytest.approx((2 / 2**5,))
     assert compare_pairs([first], [second], metric="log_loss").p_by_seed == ()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_identical_predictions_have_p_one_and_no_difference_whatever_the_metric(metric):
+    one = predictions([True] * 30 + [False] * 10)
+    found = compare_pairs([one], [one], metric=metric, num_draws=50)
+    assert (found.mean, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+    assert found.verdict == "not distinguishable"
+
+
+@given(won=st.integers(0, 60), lost=st.integers(0, 60))
+def test_mcnemars_p_is_that_of_statsmodels(won, lost):
+    from statsmodels.stats.contingency_tables import mcnemar as statsmodels_one
+
+    expected = statsmodels_one([[100, lost], [won, 7]], exact=True).pvalue if won + lost else 1.0
+    assert mcnemar(won, lost) == pytest.approx(expected)
+
+
+@given(first=st.floats(0.5, 0.95), second=st.floats(0.5, 0.95), seed=st.integers(0, 100))
+def test_the_p_value_and_the_interval_say_the_same(first, second, seed):
+    random = np.random.default_rng(seed)
+    ways = [[predictions(random.random(60) < share) for _ in range(2)] for share in (first, second)]
+    found = compare_pairs(*ways, metric="accuracy", num_draws=100)
+    assert (found.p_value < 0.05) == found.shown == (found.verdict != "not distinguishable")
+    assert found.verdict == "not distinguishable" or found.verdict == ("better" if found.mean > 0 else "worse")
+
+
+def test_all_images_alike_are_no_proof_where_they_are_few():
+    few = compare_pairs([predictions([False] * 4)], [predictions([True] * 4)], metric="accuracy")
+    many = compare_pairs([predictions([False] * 40)], [predictions([True] * 40)], metric="accuracy")
+    assert (few.p_value, few.verdict) == (2 / 2**4, "not distinguishable")
+    assert (many.mean, many.verdict) == (1, "better") and many.p_value == 2 / 2**40
 
 
 def test_a_difference_that_every_seed_and_image_bears_out_is_shown():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.judge import statistics
-from kit.judge.statistics import confusion_matrix, most_confused, score_with_interval, wilson_interval
+from kit.judge.statistics import confusion_matrix, most_confused, score_with_interval, verdict_on, wilson_interval
 from kit.metrics import METRICS
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
@@ -55,15 +55,35 @@ def test_a_bootstrap_says_how_it_was_made_and_repeats_with_its_seed():
     draws = [
         score_with_interval("log_loss", labels=LABELS, probabilities=PROBABILITIES, seed=seed) for seed in (0, 0, 1)
     ]
-    assert draws[0].interval == "stratified bootstrap, 50 draws"
+    assert draws[0].interval == "stratified bootstrap, 50 draws, BCa"
     assert draws[0] == draws[1]
     assert (draws[0].low, draws[0].high) != (draws[2].low, draws[2].high)
 
 
 @pytest.mark.usefixtures("few_draws")
-def test_a_stratified_bootstrap_of_perfect_answers_has_no_width():
+def test_perfect_answers_have_an_interval_although_every_draw_of_them_is_alike():
     found = score_with_interval("mean_per_class_accuracy", labels=LABELS, probabilities=np.eye(3)[LABELS])
+    assert (found.low, found.value, found.high) == (pytest.approx(wilson_interval(10, 10)[0]), 1.0, 1.0)
+    assert found.interval == "Wilson, since all draws of a bootstrap are alike"
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_where_nothing_is_known_about_chance_the_interval_is_called_none():
+    found = score_with_interval("roc_auc", labels=LABELS, probabilities=np.eye(3)[LABELS])
     assert (found.low, found.value, found.high) == (1.0, 1.0, 1.0)
+    assert found.interval == "none: all draws of a bootstrap are alike"
+
+
+@pytest.mark.parametrize("metric", ["top5_accuracy", "micro_f1", "exact_match"])
+def test_other_shares_of_images_have_wilsons_interval_too(metric):
+    found = score_with_interval(metric, labels=LABELS, probabilities=PROBABILITIES)
+    assert found.interval == "Wilson"
+    assert (found.low, found.high) == wilson_interval(round(10 * found.value), 10)
+
+
+def test_a_difference_is_called_by_its_sign_where_chance_does_not_explain_it():
+    words = [verdict_on(0.01, p_value=0.049), verdict_on(-0.01, p_value=0.049), verdict_on(0.01, p_value=0.05)]
+    assert words == ["better", "worse", "not distinguishable"]
 
 
 def test_the_bootstrap_of_a_mean_has_about_its_normal_width():
@@ -92,4 +112,4 @@ def test_the_interval_of_soft_labels_has_a_width_although_every_row_is_unlike():
     found = score_with_interval("log_loss", labels=truth, probabilities=answers)
     assert found.low < found.value < found.high
     assert found.high - found.low > 0.1
-    assert found.interval == "bootstrap, 1,000 draws"
+    assert found.interval == "bootstrap, 1,000 draws, BCa"

@@ -1,18 +1,16 @@
-"""Two ways of training, compared pairwise: on the same images, and over the same seeds."""
+"""Two ways of training, or two runs, compared pairwise: on the same images, over the same seeds."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kit.errors import DataError
+from kit.judge.bootstrap import Counts, draws_of, no_spread, strata_of, weighted
 from kit.judge.predict import Predictions
-from kit.judge.statistics import CONFIDENCE
+from kit.judge.statistics import CONFIDENCE, LEVEL, NUM_DRAWS, verdict_on
 from kit.metrics import METRICS, Probabilities, Truth, class_of
-
-NUM_DRAWS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +25,7 @@ class Difference:
     mean: float  # over the seeds
     low: float  # 95 % interval of the mean: other images, and other seeds
     high: float
+    p_value: float  # two-sided, of the mean; below 0.05 just where the interval leaves out zero
     num_images: int
     interval: str  # how it was made
 
@@ -34,6 +33,11 @@ class Difference:
     def shown(self) -> bool:
         """The interval leaves out zero: one of the two is better."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def verdict(self) -> str:
+        """What the second way is beside the first: "better", "worse" or "not distinguishable"."""
+        return verdict_on(self.mean, p_value=self.p_value)
 
     def __str__(self) -> str:
         """Return e.g. "+1.20 points [+0.40, +2.00] over 1,500 images; by seed +1.1 (p = 0.03), ..."."""
@@ -105,15 +109,18 @@ def compare_pairs(
         answers.append(probabilities)
     ours, theirs = answers[len(first) :], answers[: len(first)]
     sign = 1 if METRICS[metric].greater_is_better else -1
-    score = METRICS[metric].function
+    score = METRICS[metric].value
     scores = tuple(score(truth, one) for one in theirs), tuple(score(truth, one) for one in ours)
     by_seed = tuple(sign * (b - a) for a, b in zip(*scores, strict=True))
     mean = float(np.mean(by_seed))
-    draws = [
-        np.mean([score(truth[rows], b[rows]) - score(truth[rows], a[rows]) for a, b in zip(theirs, ours, strict=True)])
-        for rows in _drawn(truth, seed=seed, num_draws=num_draws)
-    ]
-    half, over = _half_width(float(np.nanvar(draws)), by_seed, num_images=len(truth))
+    pairs = [(weighted(metric, truth, a), weighted(metric, truth, b)) for a, b in zip(theirs, ours, strict=True)]
+
+    def gained(counts: Counts) -> Counts:
+        return np.asarray(np.mean([b(counts) - a(counts) for a, b in pairs], axis=0))
+
+    draws = draws_of(gained, strata_of(truth), num_draws=num_draws, seed=seed)
+    of_images = 0.0 if no_spread(draws) else float(np.nanvar(draws))
+    half, p_value, over = _half_width(mean, of_images, by_seed, num_images=len(truth))
     right = [
         (one.argmax(axis=1) == class_of(truth), other.argmax(axis=1) == class_of(truth))
         for one, other in zip(theirs, ours, strict=True)
@@ -128,6 +135,7 @@ def compare_pairs(
         mean=mean,
         low=mean - half,
         high=mean + half,
+        p_value=p_value,
         num_images=len(truth),
         interval=f"{over}: bootstrap of the images, {num_draws:,} draws, and Student's t",
     )
@@ -154,19 +162,13 @@ def _rows(predictions: Predictions, order: Sequence[str]) -> tuple[Truth, Probab
     return predictions.truth[rows], predictions.probabilities[rows].astype(np.float64)
 
 
-def _drawn(truth: Truth, *, seed: int, num_draws: int) -> Iterator[NDArray[np.int64]]:
-    """Yield int64 (N,): rows drawn with replacement, inside each class where an image has one."""
-    random = np.random.default_rng(seed)
-    strata = truth if truth.ndim == 1 else np.zeros(len(truth), dtype=np.int64)
-    of_class = [np.flatnonzero(strata == k) for k in np.unique(strata)]
-    for _ in range(num_draws):
-        yield np.concatenate([random.choice(rows, size=len(rows)) for rows in of_class])
-
-
-def _half_width(of_images: float, by_seed: Sequence[float], *, num_images: int) -> tuple[float, str]:
-    """Return half the interval's width, and over what it is one.
+def _half_width(
+    mean: float, of_images: float, by_seed: Sequence[float], *, num_images: int
+) -> tuple[float, float, str]:
+    """Return half the interval's width, the two-sided p that belongs to it, and over what they are.
 
     Args:
+        mean: of the differences.
         of_images: variance of the mean difference over images.
         by_seed: the differences.
         num_images: behind each.
@@ -177,8 +179,10 @@ def _half_width(of_images: float, by_seed: Sequence[float], *, num_images: int) 
     over = f"over images and {num_seeds} seeds" if num_seeds > 1 else "over images alone, since there is one seed"
     of_seeds = float(np.var(by_seed, ddof=1)) / num_seeds if num_seeds > 1 else 0.0
     total = of_images + of_seeds
-    if total == 0:
-        return 0.0, over
+    if total == 0:  # every image and seed says the same: what is left is a sign test's chance of so many alike
+        p_value = 1.0 if mean == 0 else min(1.0, 2.0 ** (1 - num_images))
+        return abs(mean) if p_value >= LEVEL else 0.0, p_value, over
     squares = of_images**2 / max(1, num_images - 1) + (of_seeds**2 / (num_seeds - 1) if num_seeds > 1 else 0.0)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, total**2 / squares)) * math.sqrt(total)
-    return half, over
+    degrees, error = total**2 / squares, math.sqrt(total)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
+    return half, float(2 * t.sf(abs(mean) / error, degrees)), over

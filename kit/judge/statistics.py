@@ -1,14 +1,27 @@
-"""How sure a score is: 95 % intervals."""
+"""How sure a score is: 95 % intervals, and the words for a difference."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.metrics import METRICS, Probabilities, Truth, class_of, score
+from kit.judge.bootstrap import bca_interval, draws_of, no_spread, strata_of, weighted
+from kit.metrics import Probabilities, Truth, score
 
 CONFIDENCE = 0.95
+LEVEL = 0.05  # of a two-sided test: below it a difference is called one
 NUM_DRAWS = 1000
+SHARES = ("accuracy", "error_rate", "top5_accuracy", "micro_f1", "exact_match")  # of images: right or wrong
+# Means of numbers in [0, 1], which vary at most as right and wrong do: p (1 - p) (Bhatia and Davis 2000).
+BOUNDED_MEANS = ("mean_f1", "map5")
+BETTER, WORSE, NOT_DISTINGUISHABLE, NO_VERDICT = "better", "worse", "not distinguishable", "no verdict"
+
+
+def verdict_on(difference: float, *, p_value: float) -> str:
+    """Return the word for a difference, positive where better, by its two-sided p at a level of 5 %."""
+    if p_value >= LEVEL:
+        return NOT_DISTINGUISHABLE
+    return BETTER if difference > 0 else WORSE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +49,11 @@ def wilson_interval(num_right: int, num_images: int) -> tuple[float, float]:
 
 
 def score_with_interval(metric: str, *, labels: Truth, probabilities: Probabilities, seed: int = 0) -> Score:
-    """Return a metric's value with its interval: Wilson for accuracy and error rate, else a stratified bootstrap.
+    """Return a metric's value with its 95 % interval: Wilson's for shares of images, else a stratified bootstrap's.
+
+    The bootstrap draws images inside each class (see `drawn_counts`), and its interval is Efron's BCa: it is about
+    other images of the same classes in the same numbers. Where all draws are alike, as where every answer is right, it
+    can tell nothing, and Wilson's interval is given for a mean of numbers in [0, 1], none for other metrics.
 
     Args:
         metric: a key of METRICS.
@@ -45,34 +62,20 @@ def score_with_interval(metric: str, *, labels: Truth, probabilities: Probabilit
         seed: of the bootstrap's draws.
     """
     value = score(metric, labels=labels, probabilities=probabilities)
-    if metric in ("accuracy", "error_rate"):
-        num_right = int((probabilities.argmax(axis=1) == class_of(labels)).sum())
-        low, high = wilson_interval(num_right, len(labels))
-        if metric == "error_rate":
-            low, high = 1 - high, 1 - low
-        how = "Wilson"
+    num_images = len(labels)
+    if metric in SHARES:
+        (low, high), how = wilson_interval(round(value * num_images), num_images), "Wilson"
     else:
-        low, high = _bootstrap(metric, labels, probabilities, seed=seed)
-        how = f"{'stratified ' if labels.ndim == 1 else ''}bootstrap, {NUM_DRAWS:,} draws"
-    return Score(metric=metric, value=value, low=low, high=high, num_images=len(labels), interval=how)
-
-
-def _bootstrap(metric: str, labels: Truth, probabilities: Probabilities, *, seed: int) -> tuple[float, float]:
-    """Return the 2.5 % and 97.5 % percentiles over draws with replacement, inside each class where there is one.
-
-    Several or soft labels make no strata: nearly every row would be one of its own, and each draw the same.
-    """
-    random = np.random.default_rng(seed)
-    strata = labels if labels.ndim == 1 else np.zeros(len(labels), dtype=np.int64)
-    of_class = [np.flatnonzero(strata == k) for k in np.unique(strata)]
-    function = METRICS[metric].function
-    draws = np.empty(NUM_DRAWS)
-    for k in range(NUM_DRAWS):
-        rows: NDArray[np.int64] = np.concatenate([random.choice(rows, size=len(rows)) for rows in of_class])
-        draws[k] = function(labels[rows], probabilities[rows])
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail])  # a draw may miss all members of a rare class
-    return float(low), float(high)
+        answers = np.asarray(probabilities, dtype=np.float64)
+        draws = draws_of(weighted(metric, labels, answers), strata_of(labels), num_draws=NUM_DRAWS, seed=seed)
+        low, high = bca_interval(draws, value, confidence=CONFIDENCE)
+        how = f"{'stratified ' if labels.ndim == 1 else ''}bootstrap, {NUM_DRAWS:,} draws, BCa"
+        if no_spread(draws):
+            how = "none: all draws of a bootstrap are alike"
+            if value in (0, 1) and metric in (*BOUNDED_MEANS, "mean_per_class_accuracy", "macro_f1"):
+                low, high = wilson_interval(round(value * num_images), num_images)
+                how = "Wilson, since all draws of a bootstrap are alike"
+    return Score(metric=metric, value=value, low=low, high=high, num_images=num_images, interval=how)
 
 
 def confusion_matrix(labels: NDArray[np.int64], probabilities: Probabilities) -> NDArray[np.int64]:
