@@ -15,6 +15,7 @@ from kit.config import Recipe
 from kit.data.augment import check_augmentation
 from kit.data.folds import apply_frozen, assign_folds, compare_tables, fold_fingerprint, read_folds, write_folds
 from kit.data.prepare import is_complete, prepare
+from kit.data.pseudo_labels import POOL_SUFFIX, PseudoLabels
 from kit.data.samples import Samples
 from kit.data.schema import labelled, truth_of
 from kit.errors import DataError
@@ -23,7 +24,7 @@ from kit.home import family, fingerprint
 from kit.judge.judgement import refuse_undefined
 from kit.kaggle.submission import check_sample
 from kit.progress import Say
-from kit.protocol import Conditions
+from kit.protocol import Conditions, images_and_pool
 from kit.quality.findings import Finding
 from kit.quality.quality import check_quality
 from kit.rules import Protocol
@@ -51,6 +52,7 @@ class RunPlan:
     complete: bool
     despite_findings: bool = False  # train in spite of those that stop a run; the record says so
     memory: Limit | None = None  # that somebody asked for; of each process that trains
+    pseudo: PseudoLabels | None = None  # rows of test images that a teacher has labelled, for each model its own
 
     @property
     def folder(self) -> Path:
@@ -234,40 +236,25 @@ def pack_for(plan: RunPlan, *, say: Say = print) -> Pack:
 
 def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_group: str | None) -> Conditions:
     """Return the typed conditions of one kind of a plan's predictions."""
-    protocol, schedule = plan.protocol, plan.recipe.schedule
-    listed = f"{protocol.num_test:,}" if protocol.num_test else "an unknown number"
     fixes = plan.samples.fixes
-    fixed = f" ({len(fixes.dropped) + len(fixes.relabelled)} images fixed)" if fixes.fingerprint else ""
-    part = "" if plan.complete else f" ({plan.source}: {num_images:,} of {listed})"
-    pool_part = "" if plan.complete else f" ({plan.source}: {len(plan.samples.train):,} images)"
-    tested, trained, selection, inference = (
-        protocol.test_images + part,
-        protocol.training_pool + pool_part,
-        "held-out",
-        "single" if plan.recipe.input.test_views == "single" else "augmented",
+    tested, trained = images_and_pool(
+        plan.protocol,
+        out_of_fold=kind == "out-of-fold",
+        num_images=num_images,
+        num_train=len(plan.samples.train),
+        num_folds=plan.recipe.num_folds,
+        lacking="" if plan.complete else plan.source,
+        num_fixed=len(fixes.dropped) + len(fixes.relabelled) if fixes.fingerprint else 0,
     )
-    if kind == "out-of-fold":
-        selection = "out-of-fold"
-        own = protocol.test_images == "out-of-fold"
-        if not own:
-            tested = f"{protocol.training_pool}, out of fold{pool_part}"
-        if not own or plan.recipe.num_folds != (protocol.num_folds or plan.recipe.num_folds):
-            trained = (
-                f"{plan.recipe.num_folds - 1} of {plan.recipe.num_folds} folds of {protocol.training_pool}{pool_part}"
-            )
-    elif kind == "fold-ensemble":
-        inference = "ensemble"
-    trained += fixed
-    if protocol.split != "official" or kind == "out-of-fold":
-        tested += fixed
+    inference = "single" if plan.recipe.input.test_views == "single" else "augmented"
     return Conditions(
         test_images=tested,
         num_test=num_images,
-        metric=protocol.metric,
-        training_pool=trained,
+        metric=plan.protocol.metric,
+        training_pool=f"{trained}{POOL_SUFFIX if plan.pseudo else ''}",
         pretraining_group=pretraining_group,
-        adaptation="trained" if schedule.epochs else "linear-probe",
-        extra_inputs=protocol.extra_inputs,
-        inference=inference,
-        selection=selection,
+        adaptation="trained" if plan.recipe.schedule.epochs else "linear-probe",
+        extra_inputs=plan.protocol.extra_inputs,
+        inference="ensemble" if kind == "fold-ensemble" else inference,
+        selection="out-of-fold" if kind == "out-of-fold" else "held-out",
     )

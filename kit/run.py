@@ -1,27 +1,26 @@
 """The whole line as functions: a plan says what is to be done; each stage does it, unless it is done already."""
 
 import json
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from kit.batches import learn_from
-from kit.board.records import SCHEMA_VERSION, Result, RunRecord, read_record, run_folder, write_record
-from kit.data.folds import fold_fingerprint, write_folds
-from kit.data.schema import has_targets, target_columns
+from kit.board.records import RunRecord, read_record, run_folder, write_record
+from kit.data.folds import write_folds
+from kit.data.schema import has_targets, target_columns, write_table
 from kit.errors import ConfigError, DataError
-from kit.home import write_json
+from kit.home import write_json, write_text
 from kit.judge.clip import CANDIDATES, best_clip
 from kit.judge.judgement import Judgement, judge
 from kit.judge.predict import Predictions, join_folds, mean_of, read_predictions, write_predictions
+from kit.judge.test_ledger import TEST_KINDS, look
 from kit.kaggle.submission import submission_table, write_submission
-from kit.plan import RunPlan, conditions_of, pack_for, plan_run
+from kit.plan import RunPlan, pack_for, plan_run
 from kit.progress import Say
-from kit.provenance import commit, versions
 from kit.quality.findings import gate, summary
+from kit.record import record_of
 from kit.train.distributed import check_alike, device_among
 from kit.train.models import FULL, ModelFolder, find_model, train_model
 from kit.train.parallel import train_in_parallel
@@ -59,6 +58,7 @@ def train_models(
         gate(plan.findings, slug=plan.competition.slug, override=plan.despite_findings)
         write_json(plan.folder / "quality.json", summary(plan.findings, override=plan.despite_findings))
         write_json(plan.folder / "recipe.json", plan.recipe.as_dict())
+        write_text(plan.folder / "images.csv", write_table(plan.samples.table))  # which file changed, if one does
         if plan.recipe.num_folds:
             write_folds(plan.folder / "folds.csv", plan.train)
     pack = world.first_alone(lambda: pack_for(plan, say=say))
@@ -75,6 +75,7 @@ def train_models(
             folder=folder,
             say=say,
             memory=plan.memory,
+            extra=plan.pseudo.rows if plan.pseudo else None,
         )
     models = [
         train_model(
@@ -90,6 +91,7 @@ def train_models(
             progress=progress,
             world=world,
             memory=plan.memory,
+            extra=plan.pseudo.rows if plan.pseudo else None,
         )
         for name in plan.models
     ]
@@ -173,14 +175,28 @@ def _predict_now(plan: RunPlan, *, say: Say, world: World) -> dict[str, Predicti
     return found
 
 
-def judge_all(plan: RunPlan, predictions: dict[str, Predictions]) -> dict[str, Judgement]:
-    """Judge every set of predictions whose truth is known."""
+def judge_all(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say = print) -> dict[str, Judgement]:
+    """Judge every set of predictions whose truth is known; looks at test labels go into the test-use ledger first."""
     metric = plan.protocol.metric
-    return {
+    judgements = {
         kind: judge(found, metric=metric, several=plan.several_labels)
         for kind, found in predictions.items()
         if found.labelled
     }
+    for kind, judgement in judgements.items():
+        if kind in TEST_KINDS:
+            look(
+                competition=plan.competition.slug,
+                protocol=plan.shown_protocol,
+                data=plan.samples.fingerprint,
+                run=plan.run_id,
+                opened="test labels",
+                kind=kind,
+                metric=metric,
+                value=judgement.scores[metric].value,
+                say=say,
+            )
+    return judgements
 
 
 def write_submission_of(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say = print) -> Path | None:
@@ -223,74 +239,6 @@ def _clip_of(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say) ->
     return clip
 
 
-def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str, Judgement]) -> RunRecord:
-    """Gather a finished run into its record."""
-    first, handed_in = models[0].history, plan.folder / "submission.json"
-    results = [
-        Result(
-            kind=kind,
-            protocol=plan.shown_protocol,
-            conditions=conditions_of(
-                plan,
-                kind,
-                num_images=next(iter(found.scores.values())).num_images,
-                pretraining_group=first["pretraining_group"],
-            ),
-            scores=found.scores,
-            confused=found.confused[:20],
-        )
-        for kind, found in judgements.items()
-    ]
-    steps = sum(model.history["num_steps"] for model in models)
-    rates = [log["images_per_second"] for model in models for log in model.history["history"]]
-    return RunRecord(
-        schema_version=SCHEMA_VERSION,
-        run_id=plan.run_id,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        competition=plan.competition.slug,
-        title=plan.competition.title,
-        baselines=plan.competition.baselines_id,
-        protocol=plan.shown_protocol,
-        source=plan.source,
-        complete=plan.complete,
-        data={
-            "fingerprint": plan.samples.fingerprint,
-            "num_train": len(plan.samples.train),
-            "num_test": len(plan.samples.test),
-            "num_missing": plan.samples.missing,
-            "store": first["store"],
-            "num_fixes": len(plan.samples.fixes.rows),
-        },
-        folds={
-            "num_folds": plan.recipe.num_folds,
-            "fingerprint": fold_fingerprint(plan.train) if plan.recipe.num_folds else "",
-        },
-        recipe=plan.recipe.as_dict(),
-        network={
-            "name": plan.recipe.model.name,
-            "num_parameters": first["num_parameters"],
-            "weights_origin": first["weights_origin"],
-            "weights_fingerprint": plan.weights.fingerprint if plan.weights else "",
-            "pretraining_group": first["pretraining_group"],
-        },
-        results=results,
-        cost={
-            "train_minutes": sum(model.history["minutes"] for model in models),
-            "num_models": len(models),
-            "steps": steps,
-            "images_per_second": float(np.median(rates)),
-            "peak_memory_gib": max(model.history["peak_memory_gib"] for model in models),
-            "device": first["device"],
-            "num_processes": max(model.history["num_processes"] for model in models),
-            "num_threads": first["num_threads"],
-        },
-        versions=versions(),
-        commit=commit(),
-        submission=json.loads(handed_in.read_text(encoding="utf-8")) if handed_in.is_file() else {},
-        quality=json.loads((plan.folder / "quality.json").read_text(encoding="utf-8")),
-    )
-
-
 def run(
     slug: str, *, say: Say = print, progress: bool = False, parallel: int = 1, **settings: object
 ) -> tuple[RunPlan, RunRecord]:
@@ -322,7 +270,7 @@ def finish(
     models = train_models(plan, say=say, progress=progress, parallel=parallel, world=world)
     predictions = predict(plan, say=say, world=world)
     if world.is_first:
-        judgements = judge_all(plan, predictions)
+        judgements = judge_all(plan, predictions, say=say)
         write_submission_of(plan, predictions, say=say)
         if not path.is_file():  # a record is never edited; what was lost beside it has been made again
             write_record(record_of(plan, models, judgements))
@@ -333,14 +281,20 @@ def finish(
 def track_run(record: RunRecord, *, say: Say = print) -> bool:
     """Show a finished run to MLflow and return whether it has it. What goes wrong there is said, and stops nothing."""
     from kit.board.compare import load_published
-    from kit.tracking import histories_of, store_uri, track
+    from kit.tracking import histories_of, published_fingerprint, report_fingerprint, store_uri, track
 
-    marker = run_folder(record.run_id) / "tracked.json"
-    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("store") == store_uri():
+    folder = run_folder(record.run_id)
+    marker, published = folder / "tracked.json", load_published(record.baselines)
+    shown = {
+        "store": store_uri(),
+        "report": report_fingerprint(folder),
+        "published": published_fingerprint(published),
+    }
+    if marker.is_file() and shown.items() <= json.loads(marker.read_text(encoding="utf-8")).items():
         return True
     try:
-        mlflow_id = track(record, histories_of(record.run_id), load_published(record.baselines))
-        write_json(marker, {"store": store_uri(), "mlflow_run_id": mlflow_id})
+        mlflow_id = track(record, histories_of(record.run_id), published)
+        write_json(marker, {**shown, "mlflow_run_id": mlflow_id})
     except Exception as error:
         say(
             f"MLflow did not take the run ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "

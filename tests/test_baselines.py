@@ -130,6 +130,8 @@ ROW_FAULTS = {
     "unknown inference": ("inference", lambda row: row.update(inference="tta")),
     "training pool in words": ("training_pool", lambda row: row.update(training_pool="All of it")),
     "extra inputs in words": ("extra_inputs", lambda row: row.update(extra_inputs="Boxes, parts")),
+    "accelerator in words": ("accelerator", lambda row: row.update(accelerator="8 V100")),
+    "ambiguous in words": ("metric_ambiguous", lambda row: row.update(metric_ambiguous="maybe")),
     "threshold in percent": ("threshold", lambda row: row.update(threshold=94.0)),
     "empty provenance": ("provenance", lambda row: row.update(provenance=" ")),
     "source without title": ("source.title", lambda row: row["source"].pop("title")),
@@ -171,6 +173,8 @@ def test_a_row_without_an_id_is_named_by_its_place(tmp_path):
         ({"test_images": "The test list"}, "protocol 'official', key test_images: "),
         ({"higher_is_better": True}, "protocol 'official', key higher_is_better: "),
         ({"threshold": 94.0}, "protocol 'official', key threshold: "),
+        ({"timing_rule": "The first epoch"}, "protocol 'official', key timing_rule: "),
+        ({"accounting": "All of it"}, "protocol 'official', key accounting: "),
     ],
 )
 def test_a_faulty_protocol_is_refused_by_file_protocol_and_key(tmp_path, change, place):
@@ -181,6 +185,60 @@ def test_a_faulty_protocol_is_refused_by_file_protocol_and_key(tmp_path, change,
         load_baselines(path)
     assert str(path) in str(caught.value)
     assert place in str(caught.value)
+
+
+def test_a_speed_without_the_accuracy_to_reach_is_refused(tmp_path):
+    content = copy.deepcopy(SMALL)
+    content["protocols"]["official"]["metrics"] = ["seconds_to_accuracy"]
+    content["results"][0].update(metric="seconds_to_accuracy", value=90.0)
+    with pytest.raises(BaselineError, match="row 'first', key threshold: seconds_to_accuracy needs the accuracy"):
+        load_baselines(write(tmp_path, content))
+    content["protocols"]["official"]["threshold"] = 0.94
+    assert load_baselines(write(tmp_path, content)).results[0].value == 90.0
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"overlap": {"none": "It is."}}, "key overlap.none: "),
+        ({"overlap": {"ImageNet 1k": "It is."}}, "key overlap.ImageNet 1k: "),
+        ({"overlap": {"imagenet-1k": " "}}, "key overlap.imagenet-1k: "),
+        ({"overlap": {"imagenet-1k": 5}}, "key overlap.imagenet-1k: "),
+        (
+            {"unresolved": [{"question": "Which?", "rows": ["second"], "settled_by": "x"}]},
+            "key unresolved: no row is called 'second'",
+        ),
+        ({"unresolved": [{"question": "Which?", "rows": ["first"]}]}, "key unresolved.0.settled_by: "),
+    ],
+)
+def test_a_faulty_overlap_or_question_is_refused_by_its_key(tmp_path, change, fault):
+    with pytest.raises(BaselineError) as caught:
+        load_baselines(write(tmp_path, SMALL | change))
+    assert fault in str(caught.value)
+
+
+def test_overlap_and_questions_are_optional_and_kept(tmp_path):
+    assert load_baselines(write(tmp_path, SMALL)).unresolved == ()
+    question = {"question": "Which?", "rows": ["first"], "settled_by": "The paper."}
+    told = load_baselines(write(tmp_path, SMALL | {"overlap": {"imagenet-1k": "Cut out."}, "unresolved": [question]}))
+    assert told.overlap == {"imagenet-1k": "Cut out."}
+    assert told.question_of(told.results[0]).settled_by == "The paper."
+
+
+def test_the_row_that_the_readme_shows_is_sound(tmp_path):
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    (row,) = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    content = copy.deepcopy(SMALL)
+    content["protocols"][row["protocol"]] = content["protocols"]["official"]
+    content["results"].append(row)
+    assert load_baselines(write(tmp_path, content)).results[1].id == "resnet-50-example"
+
+
+def test_every_speed_says_on_which_hardware_and_by_which_rule():
+    for baselines in map(load_baselines, FILES):
+        for row in baselines.results:
+            if row.metric.endswith("_to_accuracy"):
+                assert row.accelerator and baselines.protocols[row.protocol].timing_rule
 
 
 def test_the_file_is_named_after_its_data_set(tmp_path):

@@ -5,15 +5,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_compare import OURS, result, score
-from test_records import make_record
 from toys import tar_bytes, toy_images, write_files
 
-from kit.board.records import write_record
 from kit.cli.main import main
 
 
@@ -393,66 +389,6 @@ def test_nothing_can_be_submitted_where_nothing_is_tested(toy_competition, refus
     assert "The protocol folds of toy has no test images" in message
 
 
-def test_compare_before_any_run_lists_the_published_results(kit):
-    code, out, _ = kit("compare", "pets")
-    assert code == 0
-    assert "No run of pets has finished here yet." in out
-    assert "Before you quote a comparison:" in out
-    assert "accuracy 0.9590" in out  # gpipe
-
-
-def test_compare_after_a_run_refuses_field_by_field(kit, finished_toy, tmp_path):
-    path = tmp_path / "competitions" / "toy" / "competition.toml"
-    text = path.read_text(encoding="utf-8")
-    record = next(Path(os.environ["KIT_HOME"]).glob("runs/*/record.json"))
-    content = record.read_text(encoding="utf-8")
-    path.unlink()
-    path.write_text(text.replace("metric =", 'baselines = "digits"\nmetric =', 1), encoding="utf-8")
-    record.unlink()
-    record.write_text(content.replace('"baselines": "toy"', '"baselines": "digits"'), encoding="utf-8")
-    code, out, _ = kit("compare", "toy")
-    assert code == 0
-    assert "Published results beside official (one model, test images): 0 of 1" in out
-    assert "NOT COMPARABLE with official (one model, test images), because" in out
-    assert "test_images        ours: official-test; theirs: " in out
-    _, out, _ = kit("run", "toy", "--no-track")
-    assert "1 are not comparable; `kit compare toy` says why, field by field." in out
-    code, _, err = kit("compare", "toy", "--run", "toi")
-    assert code == 2
-    assert "There is no run 'toi'. Runs here: toy-official-" in err
-
-
-def test_compare_shows_ours_under_each_comparable_row_with_a_verdict(kit):
-    accuracy = score(value=0.93, num_images=3669)
-    conditions = replace(OURS, num_test=3669, training_pool="official-trainval")
-    write_record(
-        make_record(
-            "pets-by-hand",
-            competition="pets",
-            baselines="oxford-iiit-pet",
-            network={"name": "resnet50", "num_parameters": 5, "weights_origin": "a file"},
-            results=[replace(result(accuracy, conditions=conditions), confused=[("pug", "boxer", 3)])],
-        )
-    )
-    code, out, _ = kit("compare", "pets", "--run", "pets-by")
-    assert code == 0
-    assert "most confused            pug taken for boxer (3)" in out
-    assert "accuracy                 0.9590   GPipe" in out
-    assert "0.9300   ours, 95 % [0.9100, 0.9500]: no verdict: " in out
-    assert ", unverified)" in out
-    assert "not stated" in out
-
-
-def test_a_run_says_how_many_folds_it_had(kit, finished_toy):
-    code, out, _ = kit("compare", finished_toy)
-    assert code == 0
-    assert "(out of fold, 2 folds)\n" in out
-
-
-def test_compare_of_an_unpublished_data_set_says_so(kit, finished_toy):
-    assert "No published results are known for toy." in kit("compare", finished_toy)[1]
-
-
 def test_track_says_where_to_look_and_a_store_that_refuses_in_a_line(kit, finished_toy, monkeypatch):
     seen = []
     monkeypatch.setattr("kit.tracking.track", lambda record, histories, published: seen.append(record.run_id) or "id")
@@ -500,7 +436,7 @@ def test_cache_shows_sizes_and_clears_all_but_the_runs(kit, refused, finished_to
     assert out.endswith(" MiB freed\n")
     assert not (own_home / "packs").exists()
     assert kit("cache", "--clear", "all")[0] == 0
-    assert [path.name for path in own_home.iterdir()] == ["runs"]
+    assert sorted(path.name for path in own_home.iterdir()) == ["ledger", "runs"]
     assert "known are downloads, data," in refused("cache", "--clear", "everything")
 
 

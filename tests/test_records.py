@@ -157,3 +157,15 @@ def test_the_published_records_of_this_repository_load():
     folder = Path(__file__).parent.parent / "leaderboard" / "runs"
     for record in all_records(folder):
         assert (folder / f"{record.run_id}.json").is_file()
+
+
+def test_a_record_of_before_the_last_fields_is_read_with_them_empty(tmp_path):
+    content = make_record().as_dict()
+    for key in ("described", "test_use", "calibration"):
+        del content[key]
+    for key in ("metric_definition", "overlap", "threshold", "timing_rule", "accelerator", "accounting"):
+        del content["results"][0]["conditions"][key]
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_record(path) == make_record()
+    assert (read_record(path).described, read_record(path).test_use, read_record(path).calibration) == ({}, {}, {})

@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from kit.errors import BaselineError
+from kit.protocol import SPEED_METRICS
 
 Adaptation = Literal["trained", "linear-probe", "zero-shot"]
 Selection = Literal["held-out", "test-images"]
@@ -47,16 +48,19 @@ class PublishedProtocol(_Strict):
     num_test: int | None
     metrics: tuple[str, ...]
     metric_definition: str | None = None
+    metric_ambiguous: bool = False  # sources under this protocol may mean another metric by the same word
     adaptation: Adaptation | None
     extra_inputs: str  # slug: what a method gets besides the image; "none" for nothing
     selection: Selection | None  # the images on which epoch and recipe were chosen
     threshold: float | None = None  # accuracy in (0, 1) at which a time-to-accuracy run stops
+    timing_rule: str | None = None  # slug, for speed: which run's time counts, e.g. "first-epoch"
+    accounting: str | None = None  # slug, for speed: what the clock counts, e.g. "validation-not-counted"
     note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult(_Strict):
-    """One published number. The six optional conditions override those of its protocol."""
+    """One published number. The optional conditions override those of its protocol."""
 
     id: str
     method: str
@@ -83,6 +87,17 @@ class PublishedResult(_Strict):
     selection: Selection | None = None
     inference: Literal["single", "augmented", "ensemble"] | None = None
     threshold: float | None = None
+    metric_ambiguous: bool | None = None
+    accelerator: str | None = None  # slug, for speed: the generation of hardware, e.g. "v100"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unresolved(_Strict):
+    """A question about published rows that nobody has answered yet: no claim may rest on them."""
+
+    question: str
+    rows: tuple[str, ...]  # ids
+    settled_by: str  # what would answer it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +109,13 @@ class Baselines:
     protocols: Mapping[str, PublishedProtocol]
     results: tuple[PublishedResult, ...]
     comparability: tuple[str, ...]
+    overlap: Mapping[str, str] = field(default_factory=dict)  # pre-training group or training pool -> how it holds the
+    # test images
+    unresolved: tuple[Unresolved, ...] = ()
+
+    def question_of(self, row: PublishedResult) -> Unresolved | None:
+        """Return the open question about a row, if there is one."""
+        return next((one for one in self.unresolved if row.id in one.rows), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +137,8 @@ class _BaselineFile(_Strict):
     protocols: dict[str, PublishedProtocol]
     results: tuple[PublishedResult, ...]
     comparability: tuple[str, ...]
+    overlap: dict[str, str] = field(default_factory=dict)
+    unresolved: tuple[Unresolved, ...] = ()
 
 
 def baseline_files(folder: Path) -> list[Path]:
@@ -135,7 +159,7 @@ def load_baselines(path: Path) -> Baselines:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BaselineError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}.") from error
     try:
@@ -150,7 +174,7 @@ def load_baselines(path: Path) -> Baselines:
             faults.append(f"key dataset.id: {file.dataset.id!r}, but the file is named {path.name}")
     if faults:
         raise BaselineError(f"{path} breaks the schema (README.md beside it): {'; '.join(faults[:5])}.")
-    parts = {key: getattr(file, key) for key in ("protocols", "results", "comparability")}
+    parts = {key: getattr(file, key) for key in ("protocols", "results", "comparability", "overlap", "unresolved")}
     return Baselines(dataset_id=file.dataset.id, name=file.dataset.name, **parts)
 
 
@@ -174,10 +198,16 @@ def _faults(file: _BaselineFile) -> Iterator[str]:
         twice = ["id: another row has the same"] if ids.count(row.id) > 1 else []
         faults = [*twice, *_condition_faults(row), *_row_faults(row, file.protocols)]
         yield from (f"row {row.id!r}, key {fault}" for fault in faults)
+    for group, how in file.overlap.items():
+        if group == "none" or not _SLUG.fullmatch(group) or not how.strip():
+            yield f"key overlap.{group}: name a pre-training group or a training pool, and say how it has test images"
+    for question in file.unresolved:
+        if unknown := sorted(set(question.rows) - set(ids)):
+            yield f"key unresolved: no row is called {unknown[0]!r}"
 
 
 def _condition_faults(item: PublishedProtocol | PublishedResult) -> Iterator[str]:
-    for key in ("training_pool", "test_images", "extra_inputs"):
+    for key in ("training_pool", "test_images", "extra_inputs", "timing_rule", "accounting", "accelerator"):
         slug: str | None = getattr(item, key, None)
         if slug is not None and not _SLUG.fullmatch(slug):
             yield f"{key}: {slug!r} is no slug such as 'official-test'"
@@ -190,6 +220,8 @@ def _row_faults(row: PublishedResult, protocols: Mapping[str, PublishedProtocol]
         yield f"protocol: {row.protocol!r} is none of {sorted(protocols)}"
     elif row.metric not in (metrics := protocols[row.protocol].metrics):
         yield f"metric: {row.metric!r} is none of {list(metrics)}, the metrics of its protocol"
+    elif row.metric in SPEED_METRICS and row.threshold is None and protocols[row.protocol].threshold is None:
+        yield f"threshold: {row.metric} needs the accuracy that the run had to reach, here or in the protocol"
     value = 0.0 if row.value is None else row.value
     if (value > 1 and row.metric in _FRACTIONS) or (value < 0 and row.metric in _NOT_NEGATIVE):
         yield f"value: {value} is outside the range of {row.metric}, which starts at 0 (fractions end at 1)"

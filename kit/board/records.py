@@ -51,6 +51,10 @@ class RunRecord:
     commit: str | None  # of the checkout that ran, with "+changes" if it had any
     submission: Mapping[str, Any] = field(default_factory=dict)  # rows, clip; empty where nothing was handed in
     quality: Mapping[str, Any] = field(default_factory=dict)  # what the quality gate found, and if it was overridden
+    described: Mapping[str, Any] = field(default_factory=dict)  # image_size, seeds, test_views, ensemble_size,
+    # hardware, split_hash: what is worth knowing and decides no comparison; empty in old records, as are the next two
+    test_use: Mapping[str, Any] = field(default_factory=dict)  # times the test was opened, head of the ledger's chain
+    calibration: Mapping[str, Any] = field(default_factory=dict)  # of the out-of-fold probabilities
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain values for JSON."""

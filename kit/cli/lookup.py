@@ -9,6 +9,7 @@ import typer
 from kit.cli.stages import Slug, say
 
 if TYPE_CHECKING:
+    from kit.board.records import RunRecord
     from kit.competition import Competition
 
 CLASSES_SHOWN = 10  # by `kit list SLUG`
@@ -95,46 +96,62 @@ def compare(
     run: Annotated[
         str | None, typer.Option("--run", metavar="RUN", help="Id of one run, or its start; default: all.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
 ) -> None:
-    """Set this competition's runs beside the published results; say of each other one which field differs."""
+    """Rank results that may be ranked, ours and published ones; name the fields in which the others differ."""
+    from kit.board.claims import claims_of, claims_of_runs, usual_conditions
     from kit.board.compare import load_published
+    from kit.board.groups import groups
     from kit.board.records import all_records, find_record
-    from kit.cli.show import show_comparison, show_run
+    from kit.board.terms import own_results
+    from kit.cli.comparison import print_json, show_claims, show_groups
     from kit.competition import load_competition
+    from kit.judge.judgement import ALWAYS
 
     competition = load_competition(slug)
     published = load_published(competition.baselines_id)
     records = [find_record(run)] if run else [record for record in all_records() if record.competition == slug]
-    if not records and published is not None:
-        print(f"No run of {slug} has finished here yet. Published results, by protocol (`kit run {slug}` adds one):")
-        for name, protocol in published.protocols.items():
-            rows = [row for row in published.results if row.protocol == name and row.value is not None]
-            print(f"\n{name}: {protocol.description}\n  trained on {protocol.train}; tested on {protocol.test}")
-            for row in sorted(rows, key=lambda row: row.year):
-                mark = "" if row.status == "verified" else ", unverified"
-                print(f"  {row.metric} {row.value:.4f}  {row.method} ({row.year}{mark})")
+    _refuse_other_competition(records, slug)
+    results = own_results(records)
+    seen_from = None if records or published is None else usual_conditions(competition, published)
+    found = groups(published, results, seen_from=seen_from, scored_by=ALWAYS)
+    own = claims_of_runs(results, published) if published else []
+    seen = [one.conditions for one in own]
+    could = [one for one in claims_of(competition, published) if one.conditions not in seen] if published else []
+    if as_json:
+        print_json(found, [*own, *could], published)
+        return
+    show_groups(competition.title, found, num_runs=len(records))
+    if published is None:
+        print(f"\nNo published results are known for {competition.baselines_id}.")
+        return
+    show_claims(own, could, published)
+
+
+def _refuse_other_competition(records: "list[RunRecord]", slug: str) -> None:
+    from kit.errors import DataError
+
     for record in records:
-        show_run(record)
-        show_comparison(record, published)
-    if published is not None and published.comparability:
-        print("\nBefore you quote a comparison:")
-        for sentence in published.comparability:
-            print(f"  - {sentence}")
+        if record.competition != slug:
+            raise DataError(
+                f"The run {record.run_id} is of {record.competition}, not of {slug}: results of two competitions are "
+                f"never comparable. Try `kit compare {record.competition} --run {record.run_id}`."
+            )
 
 
 def board(
     slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Print this competition's page only.")] = None,
 ) -> None:
-    """Write the leaderboard pages from the records of all runs, here and published."""
-    from kit.board.page import write_board
-    from kit.board.records import board_records
+    """Write the leaderboard pages of all competitions, with the runs of this machine and the published ones."""
+    from kit.board.site import write_site
     from kit.competition import load_competition
 
     if slug is not None:
         load_competition(slug)
-    pages = write_board(board_records())
-    for page in pages if slug is None else [page for page in pages if page.stem == slug]:
-        print(page)
+    site = write_site()
+    print(site.index if slug is None else site.pages[slug])
+    for one in site.left_out:
+        say(f"left out: {one.path}: {one.why}")
 
 
 def publish(

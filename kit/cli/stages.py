@@ -93,30 +93,48 @@ def plan_of(
     )
 
 
-def on_a_plan(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes a plan the arguments and options of `plan_of`, before its own.
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the arguments and options of `plan_of` before its own; it takes them as the dict `settings`.
 
-    One that takes a `world` is run by all processes that torchrun has started, any other by the first of them.
+    An argument of the command that has the name of one of these stands in its place, to be called otherwise.
     """
-    settings = list(inspect.signature(plan_of).parameters.values())
-    taken = inspect.signature(command).parameters
-    own = [option for option in taken.values() if option.name not in ("plan", "world")]
+    taken = dict(inspect.signature(command).parameters)
+    settings = [taken.pop(name, option) for name, option in inspect.signature(plan_of).parameters.items()]
+    own = [option for option in taken.values() if option.name != "settings"]
 
     def called(**given: Any) -> None:
-        from kit.train.distributed import joined
+        renamed = {name: given[name] for name in inspect.signature(command).parameters if name in names}
+        command({name: given.pop(name) for name in names}, **renamed, **given)
 
-        wanted = {option.name: given.pop(option.name) for option in settings}
-        with joined() as world:
-            plan = world.first_alone(lambda: plan_of(**wanted))
-            if "world" in taken:
-                command(plan, world=world, **given)
-            elif world.is_first:
-                command(plan, **given)
+    names = [option.name for option in settings]
 
     called.__name__, called.__doc__ = command.__name__, command.__doc__
     called.__annotations__ = {option.name: option.annotation for option in (*settings, *own)}
     called.__signature__ = inspect.Signature([*settings, *own])  # type: ignore[attr-defined]
     return called
+
+
+def on_a_plan(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes a plan the arguments and options of `plan_of`, before its own.
+
+    One that takes a `world` is run by all processes that torchrun has started, any other by the first of them.
+    """
+    taken = inspect.signature(command).parameters
+
+    def planned(settings: dict[str, Any], **given: Any) -> None:
+        from kit.train.distributed import joined
+
+        with joined() as world:
+            plan = world.first_alone(lambda: plan_of(**settings))
+            if "world" in taken:
+                command(plan, world=world, **given)
+            elif world.is_first:
+                command(plan, **given)
+
+    planned.__name__, planned.__doc__ = command.__name__, command.__doc__
+    own = [option for option in taken.values() if option.name not in ("plan", "world")]
+    planned.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+    return with_settings(planned)
 
 
 @on_a_plan
@@ -128,8 +146,7 @@ def run(
 ) -> None:
     """Do the whole line: fetch, label, fold, pack, train, predict, judge, compare, submission, record, board."""
     from kit.board.compare import load_published
-    from kit.board.page import write_board
-    from kit.board.records import board_records
+    from kit.board.site import write_site
     from kit.cli.show import show_comparison, show_run
     from kit.run import finish, track_run
     from kit.tracking import look_command
@@ -138,9 +155,9 @@ def run(
     if not world.is_first:
         return
     tracked = track and track_run(record, say=say)
-    page = next(page for page in write_board(board_records()) if page.stem == plan.competition.slug)
+    page = write_site().pages[plan.competition.slug]
     show_run(record)
-    show_comparison(record, load_published(record.baselines), brief=True)
+    show_comparison(record, load_published(record.baselines))
     print()
     print(f"record      {plan.folder / 'record.json'}")
     if (plan.folder / "submission.csv").is_file():
@@ -188,13 +205,88 @@ def train(plan: "RunPlan", world: "World", parallel: Parallel = 1) -> None:
         print(f"{model.name}  {model.history['minutes']:.1f} min  {model.checkpoint}")
 
 
-@on_a_plan
-def judge(plan: "RunPlan", world: "World") -> None:
-    """Predict with the models of a run, score, and write the record."""
-    from kit.cli.show import show_run
-    from kit.run import finish
+Predictions = Annotated[
+    Path | None, typer.Option("--predictions", metavar="FILE.csv", help="Judge these, made elsewhere, instead.")
+]
+_NOT_STATED = "With --predictions; left out: not stated"
 
-    show_run(finish(plan, say=say, world=world))
+
+@with_settings
+def judge(
+    settings: dict[str, Any],
+    slug: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The competition; or a finished run: its id, or the start of it.")
+    ],
+    predictions: Predictions = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", metavar="M", help="With --predictions; default: the protocol's.")
+    ] = None,
+    pretraining: Annotated[
+        str | None,
+        typer.Option("--pretraining", metavar="GROUP", help=f"none, imagenet-1k, imagenet-21k, ... {_NOT_STATED}."),
+    ] = None,
+    adaptation: Annotated[
+        str | None,
+        typer.Option("--adaptation", metavar="A", help=f"trained, linear-probe or zero-shot. {_NOT_STATED}."),
+    ] = None,
+    inference: Annotated[
+        str | None,
+        typer.Option("--inference", metavar="I", help=f"single, augmented or ensemble. {_NOT_STATED}."),
+    ] = None,
+    selection: Annotated[
+        str | None,
+        typer.Option("--selection", metavar="S", help=f"held-out, out-of-fold or test-images. {_NOT_STATED}."),
+    ] = None,
+    training_pool: Annotated[
+        str | None,
+        typer.Option("--training-pool", metavar="POOL", help=f"`protocol`: what the protocol says. {_NOT_STATED}."),
+    ] = None,
+    extra_inputs: Annotated[
+        str | None,
+        typer.Option("--extra-inputs", metavar="WHAT", help=f"`none`: the image alone. {_NOT_STATED}."),
+    ] = None,
+    out_of_fold: Annotated[
+        bool, typer.Option("--out-of-fold", help="No network had seen the training images that it predicted.")
+    ] = False,
+) -> None:
+    """Predict with the models of a run, score, write the record; or judge a finished run, or others' predictions.
+
+    With a competition as TARGET: the run that the options describe. With the id of a finished run: its scores, and
+    what they may be compared with. With a competition and --predictions: a CSV file with an id and a probability per
+    class, or the class, scored by the labels that are here, and compared under the conditions that you state.
+    """
+    from kit.cli.judging import judge_file, judge_finished, refuse_without_file
+    from kit.competition import competition_folders
+    from kit.outside import Stated
+
+    stated = Stated(
+        training_pool=training_pool,
+        pretraining_group=pretraining,
+        adaptation=adaptation,
+        extra_inputs=extra_inputs,
+        inference=inference,
+        selection=selection,
+        out_of_fold=out_of_fold,
+    )
+    if predictions is not None:
+        judge_file(predictions, settings, metric=metric, stated=stated, say=say)
+        return
+    refuse_without_file(stated, metric=metric)
+    if slug not in competition_folders():
+        judge_finished(slug, {name: value for name, value in settings.items() if name != "slug"}, say=say)
+        return
+    from kit.cli.judging import write_report_of
+    from kit.cli.show import show_run
+    from kit.plan import pack_for
+    from kit.run import finish
+    from kit.train.distributed import joined
+
+    with joined() as world:
+        plan = world.first_alone(lambda: plan_of(**settings))
+        record = finish(plan, say=say, world=world)
+        if world.is_first:
+            show_run(record)
+            write_report_of(record, pack=pack_for(plan, say=say), say=say)
 
 
 @on_a_plan

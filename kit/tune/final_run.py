@@ -30,7 +30,7 @@ from kit.judge.predict import Predictions, join_folds, read_predictions, write_p
 from kit.plan import RunPlan, pack_for, plan_run
 from kit.progress import Say
 from kit.quality.findings import summary
-from kit.run import record_of
+from kit.record import record_of
 from kit.train.models import ModelFolder, train_model
 from kit.train.stopping import StoppedError, StopRequests, stop_when_alone
 from kit.tune.study import alone
