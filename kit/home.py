@@ -27,8 +27,12 @@ FAMILIES = {
     "collected": "images that you scraped",
     "fit": "what batches were chosen for the memory there was, and what networks were found to take",
     "studies": "sweeps: their trials, results and pages",
+    "hosted": "competitions that you host: solutions, accounts, standings",
+    "submissions": "what was submitted, and the scores that came back",
+    "ledger": "every look at test labels and leaderboard scores, a line each",
 }
-KEPT = ("runs", "fixes", "collected", "studies")  # results, decisions, what may be gone tomorrow: "all" leaves them
+# Results, decisions, what may be gone tomorrow: "all" leaves them.
+KEPT = ("runs", "fixes", "collected", "studies", "submissions", "ledger", "hosted")
 
 
 def kit_home() -> Path:

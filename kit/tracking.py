@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kit.board.baselines import Baselines
+from kit.board.baselines import Baselines, PublishedResult
 from kit.board.records import RunRecord, run_folder
-from kit.home import kit_home
+from kit.home import fingerprint, kit_home, sha256_of_file
 
 ARTEFACTS = ("record.json", "submission.csv", "recipe.json", "folds.csv", "predictions")
+REPORTS = ("report.html", "report")  # the page of a run and its figures: made after the run, and made anew
+_LAYOUT = 1  # goes up when published rows are logged in another way: those of before are then replaced
 
 
 def store_uri() -> str:
@@ -30,7 +32,8 @@ def look_command() -> str:
 def track(record: RunRecord, histories: Mapping[str, Sequence[Mapping[str, Any]]], published: Baselines | None) -> str:
     """Log a finished run and the published results of its data set; return MLflow's run id.
 
-    A run or a published row that the store has already is not logged again.
+    A run that the store has already is not logged again; its report is, if it is another one now. A published row is
+    logged once, and anew when the file of published results says something else of it.
 
     Args:
         record: the run's record.
@@ -40,9 +43,10 @@ def track(record: RunRecord, histories: Mapping[str, Sequence[Mapping[str, Any]]
     client = tracking_client()
     experiment = experiment_of(client, record.competition)
     if published is not None:
-        _log_published(client, experiment, published)
+        log_published(client, experiment, published)
     known = client.search_runs([experiment], filter_string=f"tags.`kit.run_id` = '{record.run_id}'", max_results=1)
     if known and known[0].info.status == "FINISHED":
+        _log_report(client, known[0], run_folder(record.run_id))
         return str(known[0].info.run_id)
     tags = {
         "kit.run_id": record.run_id,
@@ -75,13 +79,33 @@ def track(record: RunRecord, histories: Mapping[str, Sequence[Mapping[str, Any]]
         log_batch(client, child, epochs, params={})
         client.set_terminated(child)
     folder = run_folder(record.run_id)
-    for name in ARTEFACTS:
-        if (folder / name).is_dir():
-            client.log_artifacts(parent, str(folder / name), name)
-        elif (folder / name).is_file():
-            client.log_artifact(parent, str(folder / name))
+    _log_files(client, parent, folder, ARTEFACTS)
+    _log_report(client, client.get_run(parent), folder)
     client.set_terminated(parent)
     return str(parent)
+
+
+def _log_files(client: Any, run_id: str, folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if (folder / name).is_dir():
+            client.log_artifacts(run_id, str(folder / name), name)
+        elif (folder / name).is_file():
+            client.log_artifact(run_id, str(folder / name))
+
+
+def _log_report(client: Any, run: Any, folder: Path) -> None:
+    """Log a run's report and figures, unless the store has these very ones."""
+    now = report_fingerprint(folder)
+    if now and run.data.tags.get("kit.report") != now:
+        _log_files(client, run.info.run_id, folder, REPORTS)
+        client.set_tag(run.info.run_id, "kit.report", now)
+
+
+def report_fingerprint(folder: Path) -> str:
+    """Return a SHA-256 over a run's report and figures, or an empty string where there are none."""
+    files = [path for name in REPORTS for path in sorted([folder / name, *(folder / name).rglob("*")])]
+    parts = [part for path in files if path.is_file() for part in (path.name, sha256_of_file(path))]
+    return fingerprint(*parts) if parts else ""
 
 
 def tracking_client() -> Any:
@@ -107,27 +131,52 @@ def experiment_of(client: Any, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=(kit_home() / "mlartifacts" / name).as_uri()))
 
 
-def _log_published(client: Any, experiment: str, published: Baselines) -> None:
-    """Make each published row a run of its own, so that MLflow's table shows it beside ours."""
-    known = {
-        run.data.tags.get("kit.published_id")
-        for run in client.search_runs([experiment], filter_string="tags.`kit.kind` = 'published'", max_results=5000)
+def published_fingerprint(published: Baselines | None) -> str:
+    """Return a SHA-256 over all published rows of a data set, as MLflow is shown them."""
+    rows = published.results if published is not None else ()
+    return fingerprint(*(_row_fingerprint(row) for row in rows if row.value is not None))
+
+
+def _row_fingerprint(row: PublishedResult) -> str:
+    return fingerprint(str(_LAYOUT), repr(row))
+
+
+def log_published(client: Any, experiment: str, published: Baselines) -> None:
+    """Make each published row a run of its own, so that MLflow's table shows it beside ours.
+
+    Each is there once, as the file has it now: a row that changed, or left the file, goes to MLflow's bin. (A run's
+    params cannot be changed there.) An unverified one is called so in its name and its tag `kit.status`.
+    """
+    wanted = {row.id: row for row in published.results if row.value is not None}
+    for run in client.search_runs([experiment], filter_string="tags.`kit.kind` = 'published'", max_results=5000):
+        row = wanted.get(run.data.tags.get("kit.published_id", ""))
+        finished = run.info.status == "FINISHED"
+        if row is not None and finished and run.data.tags.get("kit.published_row") == _row_fingerprint(row):
+            del wanted[row.id]
+        else:
+            client.delete_run(run.info.run_id)
+    for row in wanted.values():
+        _log_row(client, experiment, row)
+
+
+def _log_row(client: Any, experiment: str, row: PublishedResult) -> None:
+    assert row.value is not None
+    tags = {
+        "kit.kind": "published",
+        "kit.published_id": row.id,
+        "kit.published_row": _row_fingerprint(row),
+        "kit.protocol": row.protocol,
+        "kit.status": row.status,
+        "kit.year": str(row.year),
+        "kit.publication": f"{row.source.title}. {row.source.venue}, {row.source.year}",
+        "kit.address": row.source.url or "not stated",
+        "kit.pretraining_group": row.pretraining_group or "not stated",
+        "mlflow.note.content": f"{row.method}. {row.source.title}, {row.source.venue}. {row.provenance}",
     }
-    for row in published.results:
-        if row.id in known or row.value is None:
-            continue
-        tags = {
-            "kit.kind": "published",
-            "kit.published_id": row.id,
-            "kit.protocol": row.protocol,
-            "kit.status": row.status,
-            "kit.year": str(row.year),
-            "kit.pretraining_group": row.pretraining_group or "not stated",
-            "mlflow.note.content": f"{row.method}. {row.source.title}, {row.source.venue}. {row.provenance}",
-        }
-        run = client.create_run(experiment, run_name=f"published: {row.method[:80]} ({row.year})", tags=tags)
-        log_batch(client, run.info.run_id, [(row.metric, float(row.value), 0)], params={"protocol": row.protocol})
-        client.set_terminated(run.info.run_id)
+    mark = "" if row.status == "verified" else ", unverified"
+    run = client.create_run(experiment, run_name=f"published{mark}: {row.method[:80]} ({row.year})", tags=tags)
+    log_batch(client, run.info.run_id, [(row.metric, float(row.value), 0)], params={"protocol": row.protocol})
+    client.set_terminated(run.info.run_id)
 
 
 def log_batch(client: Any, run_id: str, metrics: list[tuple[str, float, int]], *, params: Mapping[str, Any]) -> None:

@@ -1,13 +1,24 @@
 """MLflow sees a run and the published results in one table; whatever goes wrong there stops nothing."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from test_compare import published, row
 
 from kit.board.records import all_records, run_folder
+from kit.home import write_text
 from kit.run import track_run
-from kit.tracking import histories_of, look_command, store_uri, track
+from kit.tracking import (
+    experiment_of,
+    histories_of,
+    log_published,
+    look_command,
+    store_uri,
+    track,
+    tracking_client,
+)
 
 # Alembic and SQLAlchemy, below MLflow, warn about their own coming changes.
 pytestmark = pytest.mark.filterwarnings(
@@ -23,14 +34,26 @@ def home(trained_root):
 
 
 @pytest.fixture(scope="module")
-def tracked(home, tmp_path_factory):
+def store(home, tmp_path_factory):
+    """A KIT_HOME with the toy's run and, as soon as something is tracked, MLflow's database."""
+    store = tmp_path_factory.mktemp("mlflow")
+    (store / "runs").symlink_to(home / "runs")
+    return store
+
+
+@pytest.fixture
+def in_store(tracked, store, monkeypatch):
+    """The test's KIT_HOME is the one in which `tracked` was logged."""
+    monkeypatch.setenv("KIT_HOME", str(store))
+
+
+@pytest.fixture(scope="module")
+def tracked(home, store):
     """A store with the toy's run, tracked twice: (client, experiment id, record, MLflow's run id of both times)."""
     from mlflow import MlflowClient
 
-    store = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIT_HOME", str(store))
-        (store / "runs").symlink_to(home / "runs")
         (record,) = all_records(home / "runs")
         ids = [track(record, histories_of(record.run_id), PUBLISHED) for _ in range(2)]
         client = MlflowClient(tracking_uri=store_uri())
@@ -90,6 +113,47 @@ def test_published_results_stand_beside_ours_in_one_search(tracked):
     assert theirs.data.metrics["accuracy"] == 0.95
     assert theirs.data.tags["kit.status"] == "verified"
     assert theirs.info.run_name == "published: ResNet-50 (2020)"
+    assert theirs.data.tags["kit.publication"] == "Paper. Journal, 2020"
+
+
+def test_published_rows_follow_their_file_and_each_is_there_once(in_store):
+    client = tracking_client()
+    experiment = experiment_of(client, "published alone")
+
+    def shown(*rows):
+        log_published(client, experiment, published(*rows))
+        found = client.search_runs([experiment])
+        return {run.info.run_name: (run.info.run_id, run.data.metrics["accuracy"]) for run in found}
+
+    one, other = row(value=0.95), row(id="other", method="ViT", value=0.9, status="unverified")
+    first = shown(one, other)
+    assert set(first) == {"published: ResNet-50 (2020)", "published, unverified: ViT (2020)"}
+    assert shown(one, other) == first
+    changed = shown(row(value=0.96), other)
+    assert changed["published: ResNet-50 (2020)"][1] == 0.96
+    assert changed["published, unverified: ViT (2020)"] == first["published, unverified: ViT (2020)"]
+    assert set(shown(row(value=0.96))) == {"published: ResNet-50 (2020)"}
+    assert set(shown(row(value=0.96), row(id="other", method="ViT", value=0.9))) == {
+        *("published: ResNet-50 (2020)", "published: ViT (2020)")  # it was verified meanwhile
+    }
+
+
+def test_a_report_that_is_made_later_or_anew_is_an_artefact_of_the_same_run(tracked, in_store):
+    client, _, record, (run_id, _) = tracked
+    folder = run_folder(record.run_id)
+    try:
+        write_text(folder / "report.html", "<p>first</p>")
+        write_text(folder / "report" / "confusion.svg", "<svg/>")
+        assert track(record, {}, None) == run_id
+        names = {artefact.path for artefact in client.list_artifacts(run_id)}
+        assert {"report.html", "report", "record.json"} <= names
+        assert [artefact.path for artefact in client.list_artifacts(run_id, "report")] == ["report/confusion.svg"]
+        write_text(folder / "report.html", "<p>second</p>")
+        track(record, {}, None)
+        assert Path(client.download_artifacts(run_id, "report.html")).read_text() == "<p>second</p>"
+    finally:
+        shutil.rmtree(folder / "report", ignore_errors=True)
+        (folder / "report.html").unlink(missing_ok=True)
 
 
 def test_the_store_is_in_kit_home_unless_said_otherwise(own_home, monkeypatch):
@@ -122,7 +186,12 @@ def test_a_run_that_this_store_has_is_not_shown_again(finished_toy, monkeypatch)
     track_run(record)
     assert len(calls) == 1
     marker = run_folder(record.run_id) / "tracked.json"
-    assert json.loads(marker.read_text()) == {"store": store_uri(), "mlflow_run_id": "run-id"}
-    monkeypatch.setenv("KIT_TRACKING_URI", "sqlite:///elsewhere.db")
+    kept = json.loads(marker.read_text())
+    assert (kept["store"], kept["mlflow_run_id"], kept["report"]) == (store_uri(), "run-id", "")
+    (run_folder(record.run_id) / "report.html").write_text("<p>now there is a report</p>")
+    track_run(record)
     track_run(record)
     assert len(calls) == 2
+    monkeypatch.setenv("KIT_TRACKING_URI", "sqlite:///elsewhere.db")
+    track_run(record)
+    assert len(calls) == 3
