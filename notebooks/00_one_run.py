@@ -6,7 +6,7 @@
 
 # %%
 from kit.board.compare import compare, load_published
-from kit.board.page import write_board
+from kit.board.site import write_board
 from kit.plan import plan_run
 from kit.run import finish, predict
 

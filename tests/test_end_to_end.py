@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from toys import TOY_RECIPE, coloured_png, make_toy_competition, tar_bytes, write_files
 
-from kit.board.page import write_board
 from kit.board.records import all_records, read_record
+from kit.board.site import write_board
 from kit.errors import DataError
 from kit.plan import plan_run
 from kit.run import predict, run
