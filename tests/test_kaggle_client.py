@@ -16,7 +16,8 @@ from toys import competition, write_files
 from kit.errors import FetchError
 from kit.files.fetch import fetch
 from kit.home import family
-from kit.kaggle.client import credentials_place, download_competition, without_secrets
+from kit.kaggle.credentials import credentials_place, without_secrets
+from kit.kaggle.downloads import download_competition
 from kit.rules import SourceFile, SourceSet
 
 # The client leaves the connection of a download to the garbage collector.
@@ -152,7 +153,7 @@ REFUSALS = [
     (403, "You must accept this competition's rules before", ["HTTP 403", "Accept the competition's rules", RULES]),
     (403, "Permission 'competitions.get' was denied", ["HTTP 403", "no permission", "private or over", RULES]),
     (404, "Not found", ["HTTP 404", "no competition of that name"]),
-    (429, "Too many requests", ["HTTP 429", "asked for a pause 4 times", "some minutes"]),
+    (429, "Too many requests", ["HTTP 429", "goes on asking for a pause", "some minutes"]),
     (500, "Internal", ["HTTP 500", "Kaggle's own trouble", "Try again later"]),
     (503, b"<html>down</html>", ["HTTP 503", "Kaggle's own trouble", "Try again later"]),
 ]
@@ -228,7 +229,9 @@ def test_a_token_that_kaggle_does_not_know_is_named_by_its_place(kaggle, folder,
 def test_without_a_network_kaggle_is_said_to_be_out_of_reach(kaggle, folder, monkeypatch, pauses):
     with running() as gone:
         point_client_at(gone.url, monkeypatch)
-    with pytest.raises(FetchError, match=r"could not be reached for 'leaf'.*leaf\.zip: --mirror DIR"):
+    with pytest.raises(
+        FetchError, match=r"could not be reached for the files of 'leaf'.*leaf\.zip by hand.*--mirror DIR"
+    ):
         download_quietly(folder)
     assert len(pauses) == 3
 
@@ -250,7 +253,7 @@ def test_a_download_that_breaks_is_gone_on_with(kaggle, folder, cut):
 
 def test_a_download_that_breaks_for_good_is_never_taken_for_whole_and_the_next_one_goes_on(kaggle, folder):
     kaggle.cuts = [1000, *[0] * 50]
-    with pytest.raises(FetchError, match=r"for 'leaf', or broke off: .*goes on from there") as caught:
+    with pytest.raises(FetchError, match=r"of 'leaf', or broke off: .*goes on from there") as caught:
         download_quietly(folder)
     assert "s1gn" not in str(caught.value)
     assert not (folder / "leaf.zip").exists()

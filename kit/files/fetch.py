@@ -221,7 +221,7 @@ def _kaggle_archive(
                 return archive, inside
         if source.files and not inside:
             return None, []
-    from kit.kaggle.client import download_competition
+    from kit.kaggle.downloads import download_competition
 
     try:
         return download_competition(source.kaggle, downloads, say=say), inside

@@ -2,148 +2,156 @@
 
 import contextlib
 import io
-import json
-import os
-import re
-import shutil
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.errors import FetchError
-from kit.home import explained, make_folder
+from kit.errors import KitError
+from kit.kaggle.credentials import credentials_place, own_server, server_name, without_secrets
+from kit.kaggle.login import log_in
 from kit.progress import Say
 
 if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
 
 ATTEMPTS = 4  # of one call, where Kaggle asks for a pause or the connection breaks
-MOST_PAGES, FILES_A_PAGE = 5, 200  # of the list of files that an archive is compared with
 
 
-def credentials_place() -> str | None:
-    """Return where Kaggle credentials were found, in the client's own order, or None."""
-    home, config = _config_folders()
-    if os.environ.get("KAGGLE_API_TOKEN"):
-        return "KAGGLE_API_TOKEN"
-    for path in (home / "access_token", home / "access_token.txt"):
-        if path.is_file():
-            return str(path)
-    if os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY"):
-        return "KAGGLE_USERNAME and KAGGLE_KEY"
-    for path in (config / "kaggle.json", home / "credentials.json"):
-        if path.is_file():
-            return str(path)
-    return None
+class KaggleError(KitError):
+    """Kaggle refuses, and will go on refusing until the user changes something."""
 
 
-def _config_folders() -> tuple[Path, Path]:
-    """Return where the client looks for tokens, and where for kaggle.json."""
-    home = Path.home() / ".kaggle"
-    if chosen := os.environ.get("KAGGLE_CONFIG_DIR"):
-        return home, Path(chosen)
-    if home.is_dir():
-        return home, home
-    return home, Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
+class TryLaterError(KaggleError):
+    """Kaggle is out of reach, in trouble or asks for a pause: the same command may work later."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
-def download_competition(slug: str, folder: Path, *, say: Say = print) -> Path:
-    """Download all files of the Kaggle competition `slug` as one archive into `folder`, and return the archive.
+class Kaggle:
+    """A conversation about one thing with the logged-in client.
 
-    An archive that is there already is taken as it is. A broken download is gone on with by the next call.
+    What goes wrong in it becomes a `KitError` in which no secret stands.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        what: str,
+        *,
+        say: Say,
+        refused: type[KitError],
+        later: type[KitError],
+        kept: str,
+        otherwise: str,
+    ) -> None:
+        """Log in; see `connect`."""
+        self.slug, self._what, self._say = slug, what, say
+        self._refused, self._later, self._rest = refused, later, f"{kept} {otherwise}".strip()
+        if credentials_place() is None:
+            raise refused(_no_credentials(what, otherwise))
+        self.said = ""  # what the client last printed
+        with self._quiet(), self._explained():
+            found = log_in()
+        if found is None:
+            raise refused(
+                f"Kaggle's client cannot use the credentials in {credentials_place()}: {server_name()} does not know "
+                f"them any more, or the file is damaged. {_NEW_TOKEN}"
+            )
+        self._api: KaggleApi = found
+
+    @property
+    def username(self) -> str:
+        """Who is logged in, as the credentials say."""
+        return str(self._api.config_values.get(self._api.CONFIG_NAME_USER, ""))
+
+    def ask(self, call: Callable[["KaggleApi"], Any]) -> Any:
+        """Return what `call` gets from the client; repeated where Kaggle asks for a pause or the connection breaks.
+
+        Only for calls that may be done twice; a submission may not.
+        """
+        with self._quiet(), self._explained():
+            return self._api.with_retry(call, max_retries=ATTEMPTS)(self._api)
+
+    def ask_once(self, call: Callable[["KaggleApi"], Any]) -> Any:
+        """Return what `call` gets from the client, asked once; its own exceptions come as they are."""
+        with self._quiet():
+            return call(self._api)
+
+    def error_of(self, error: Exception) -> KitError:
+        """Return the `KitError` that explains an exception of the client's."""
+        import requests
+
+        if isinstance(error, requests.exceptions.HTTPError):
+            status = error.response.status_code if error.response is not None else 0
+            kind = self._later if status == 429 or status >= 500 else self._refused
+            return kind(_explain(self._what, self.slug, status, without_secrets(str(error))))
+        if isinstance(error, ImportError):
+            return self._refused(
+                f"Kaggle's client cannot be loaded: {error}. Install it again, with `pip install kaggle six`."
+            )
+        if isinstance(error, requests.exceptions.RequestException) and not isinstance(error, ValueError):
+            name = server_name()
+            return self._later(
+                f"{name[0].upper()}{name[1:]} could not be reached for {self._what}, or broke off: "
+                f"{without_secrets(str(error))}. {self._rest}"
+            )
+        return self._refused(  # the client's word for another size than the server spoke of, or for no JSON
+            f"The answer of {server_name()} about {self._what} cannot be used: {without_secrets(str(error))}. "
+            "Run the command again."
+        )
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Swallow the help that the client prints, and hand on what it says to stderr: why it pauses."""
+        printed, told = io.StringIO(), _Told(self._say)
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told):
+            try:
+                yield
+            finally:
+                self.said = without_secrets(printed.getvalue().strip())
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        import requests
+
+        try:
+            yield
+        except (requests.exceptions.RequestException, ImportError, ValueError) as error:
+            raise self.error_of(error) from None
+
+
+def connect(
+    slug: str,
+    what: str,
+    *,
+    say: Say,
+    refused: type[KitError] = KaggleError,
+    later: type[KitError] = TryLaterError,
+    kept: str = "Try again when the network is back.",
+    otherwise: str = "",
+) -> Kaggle:
+    """Log in to talk about a competition.
+
+    Args:
+        slug: its name on Kaggle.
+        what: is talked about, as messages call it: "the submissions of 'leaf'".
+        say: takes lines of what the client says, such as pauses.
+        refused: raised where the user must change something.
+        later: raised where the same may work later.
+        kept: what is said where the network breaks.
+        otherwise: the way out without Kaggle.
 
     Raises:
-        FetchError: no credentials, rules not accepted, no such competition, no network, or not all files came.
-        StorageError: the disk is full or not ours.
+        KitError: of these kinds; no credentials, or none that are accepted, or no network.
     """
-    archive = folder / f"{slug}.zip"
-    if zipfile.is_zipfile(archive):
-        return archive
-    part = folder / f"{slug}.part"  # the client keeps a note here of what it has of which version
-    say(f"fetching {slug} from Kaggle")
-    with _talk(slug, say) as api:
-        expected = _list_files(api, slug)
-        with explained(make_folder(part)):
-            retried(api, api.competition_download_files)(slug, path=str(part), quiet=True)
-    received = [path for path in part.iterdir() if path.stem == slug]
-    fault = _fault_of(received[0], expected) if received else "it sent none"
-    if fault:
-        shutil.rmtree(part)
-        raise FetchError(
-            f"What Kaggle sent as the files of {slug!r} is not whole: {fault}. It has been removed; run the command "
-            f"again, or fetch {slug}.zip by hand and give its folder with --mirror DIR."
-        )
-    with explained(archive):
-        received[0].replace(archive)
-    shutil.rmtree(part)
-    return archive
+    return Kaggle(slug, what, say=say, refused=refused, later=later, kept=kept, otherwise=otherwise)
 
 
-def retried(api: "KaggleApi", call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `call`, repeated where Kaggle asks for a pause (429 with Retry-After) or the connection breaks.
-
-    Only for calls that may be done twice; a submission may not.
-    """
-    repeated: Callable[..., Any] = api.with_retry(call, max_retries=ATTEMPTS)
-    return repeated
-
-
-@contextlib.contextmanager
-def _talk(slug: str, say: Say) -> Iterator["KaggleApi"]:
-    """Give Kaggle's client, logged in; what goes wrong inside becomes a `FetchError` without a secret in it."""
-    if credentials_place() is None:
-        raise FetchError(
-            f"Kaggle's files of {slug!r} need an account: no credentials were found. Make a token on kaggle.com "
-            f"(Settings, API) and put it into KAGGLE_API_TOKEN or ~/.kaggle/kaggle.json; or fetch {slug}.zip by "
-            "hand and give its folder with --mirror DIR."
-        )
-    import requests
-
-    told = _Told(say)
-    # The client prints help for logging in when it is imported, and to stderr why it pauses.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
-        try:
-            yield _logged_in()
-        except ImportError as error:
-            raise FetchError(
-                f"Kaggle's client cannot be loaded: {error}. Install it again, with `pip install kaggle six`."
-            ) from error
-        except requests.exceptions.HTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            raise FetchError(_explain(slug, status, without_secrets(str(error)))) from None
-        except requests.exceptions.RequestException as error:
-            raise FetchError(
-                f"Kaggle could not be reached for {slug!r}, or broke off: {without_secrets(str(error))}. What came is "
-                f"kept, and the next attempt goes on from there. Without a network, give a folder with {slug}.zip: "
-                "--mirror DIR."
-            ) from None
-        except ValueError as error:  # the client's word for another size than the server spoke of
-            raise FetchError(
-                f"Kaggle's answer for {slug!r} cannot be used: {without_secrets(str(error))}. Run the command again."
-            ) from None
-
-
-def _logged_in() -> "KaggleApi":
-    import requests
-    from kaggle.api.kaggle_api_extended import KaggleApi
-
-    api = KaggleApi()
-    try:
-        api.authenticate()
-    except requests.exceptions.RequestException:
-        raise
-    except (SystemExit, Exception):  # it leaves the program, or raises what its parser of the file raises
-        raise FetchError(
-            f"Kaggle's client cannot use the credentials in {credentials_place()}. "
-            "Make a new token on kaggle.com (Settings, API) and put it there."
-        ) from None
-    return api
+_NEW_TOKEN = "Make a new token on kaggle.com (Settings, API) and put it there."
 
 
 class _Told(io.TextIOBase):
-    """Stands for stderr, and hands each line on without secrets, to where stdout was."""
+    """Stands for stderr, and hands each line on without secrets, to where stdout and stderr were."""
 
     def __init__(self, say: Say) -> None:
         self._say, self._stdout, self._stderr = say, sys.stdout, sys.stderr
@@ -155,65 +163,38 @@ class _Told(io.TextIOBase):
         return len(text)
 
 
-def _list_files(api: "KaggleApi", slug: str) -> dict[str, int]:
-    """Return name -> bytes of the competition's first files, MOST_PAGES x FILES_A_PAGE at most."""
-    found: dict[str, int] = {}
-    token = None
-    for _ in range(MOST_PAGES):
-        page = retried(api, api.competition_list_files)(slug, page_token=token, page_size=FILES_A_PAGE)
-        found |= {file.name: file.total_bytes or 0 for file in page.files if file}
-        if not (token := page.next_page_token):
-            break
-    return found
+def _no_credentials(what: str, otherwise: str) -> str:
+    if own := own_server():
+        return (
+            f"For {what} the server {own} needs to know who asks, and no credentials were found for it. Put those that "
+            "you got for it into KAGGLE_USERNAME and KAGGLE_KEY, or into kaggle.json in a folder that "
+            "KAGGLE_CONFIG_DIR names; what lies in ~/.kaggle is for Kaggle, and is not sent there."
+        )
+    return (
+        f"For {what} Kaggle needs an account: no credentials were found. Make a token on kaggle.com (Settings, API) "
+        f"and put it into KAGGLE_API_TOKEN or ~/.kaggle/kaggle.json. {otherwise}".rstrip()
+    )
 
 
-def _fault_of(archive: Path, expected: dict[str, int]) -> str:
-    """Return what an archive lacks of the expected files (name -> bytes), or ""."""
-    if not zipfile.is_zipfile(archive):
-        return f"{archive.name} is not a whole zip archive"
-    with zipfile.ZipFile(archive) as bundle:
-        sizes = {info.filename: info.file_size for info in bundle.infolist()}
-    sizes |= {name.rsplit("/", 1)[-1]: size for name, size in sizes.items()}  # a list may give bare names
-    for name, num_bytes in expected.items():
-        # More bytes than the list gives are fine: it may count them packed.
-        if sizes.get(name, -1) < num_bytes:
-            has = f"has {sizes[name]:,} bytes in it, expected {num_bytes:,}" if name in sizes else "is missing in it"
-            return f"the file {name!r} {has}"
-    return ""
+def rules_page(slug: str) -> str:
+    """Return where the rules of a competition are accepted."""
+    return own_server() or f"https://www.kaggle.com/competitions/{slug}/rules"
 
 
-def without_secrets(text: str) -> str:
-    """Return `text` without this machine's keys and tokens for Kaggle, nor what follows a ? in an address."""
-    for secret in _secrets():
-        text = text.replace(secret, "***")
-    return re.sub(r"(https?://[^\s?]+)\?[^\s)]+", r"\1", text)
-
-
-def _secrets() -> set[str]:
-    home, config = _config_folders()
-    found = {os.environ.get("KAGGLE_KEY", ""), os.environ.get("KAGGLE_API_TOKEN", "")}
-    for path in (
-        config / "kaggle.json",
-        *(home / name for name in ("kaggle.json", "access_token", "credentials.json")),
-    ):
-        with contextlib.suppress(OSError, ValueError):
-            text = path.read_text(encoding="utf-8").strip()
-            content = json.loads(text) if text.startswith("{") else {"token": text}
-            found |= {str(value) for name, value in content.items() if name in ("key", "token") or "_token" in name}
-    with contextlib.suppress(OSError, ValueError):  # the variable may also name a file
-        found.add(Path(os.environ.get("KAGGLE_API_TOKEN", "")).read_text(encoding="utf-8").strip())
-    return {secret for secret in found if len(secret) > 3}
-
-
-def _explain(slug: str, status: int, message: str) -> str:
-    rules = f"https://www.kaggle.com/competitions/{slug}/rules"
+def _explain(what: str, slug: str, status: int, message: str) -> str:
+    rules, name = rules_page(slug), server_name()
+    whole = f"{name[0].upper()}{name[1:]}"
     remedy = {
-        401: "Kaggle does not know these credentials. Make a new token on kaggle.com (Settings, API).",
+        401: f"{whole} does not know these credentials. Make a new token on kaggle.com (Settings, API).",
         403: f"This account has no permission for it: the competition may be private or over. If it is open to all, "
         f"accept its rules: {rules}",
-        404: "Kaggle has no competition of that name. Its name is the last part of its page's address.",
-        429: f"Kaggle asked for a pause {ATTEMPTS} times. Try again in some minutes.",
+        404: f"{whole} has no competition of that name. Its name is the last part of its page's address.",
+        429: f"{whole} goes on asking for a pause. Try again in some minutes.",
     }.get(status, "That is Kaggle's own trouble. Try again later; https://www.kaggle.com shows whether it is up.")
+    if own_server() and status == 401:
+        remedy = f"{whole} does not know these credentials ({credentials_place()}). Ask its host for new ones."
+    if own_server() and status not in (401, 403, 404, 429):
+        remedy = "That is the server's own trouble. Try again later, and tell its host if it lasts."
     if status == 403 and "rules" in message.lower():
         remedy = f"Accept the competition's rules first, logged in with this account: {rules}"
-    return f"Kaggle refused the files of {slug!r} (HTTP {status}: {message}). {remedy}"
+    return f"{whole} refused {what} (HTTP {status}: {message}). {remedy}"
