@@ -10,6 +10,7 @@ import pandas as pd
 
 from kit.config import Recipe
 from kit.data.folds import held_out_rows, training_rows
+from kit.data.pseudo_labels import with_extra
 from kit.fit.limits import Limit
 from kit.home import sha256_of_file, write_json, writing
 from kit.progress import Say
@@ -68,6 +69,7 @@ def train_model(
     progress: bool = False,
     world: World = SOLO,
     memory: Limit | None = None,
+    extra: Mapping[str, pd.DataFrame] | None = None,
     watch: Callable[["EpochLog"], None] | None = None,
 ) -> ModelFolder:
     """Return the model `name`, trained now unless it was before; an interrupted training is gone on with.
@@ -85,6 +87,7 @@ def train_model(
         progress: draw a progress bar (on a terminal).
         world: the processes that train together; the first one writes.
         memory: what this process may take, see `kit.train.loop.fit`.
+        extra: model -> rows that this one alone learns from besides, see `kit.data.pseudo_labels`.
         watch: takes each epoch's log.
     """
     if (found := find_model(folder, name)) is not None:
@@ -105,6 +108,7 @@ def train_model(
         parts = train, train.iloc[:0]
     else:
         parts = training_rows(train, number - 1, rule=rule), held_out_rows(train, number - 1)
+    learned = with_extra(parts[0], (extra or {}).get(name))
     num_epochs = recipe.schedule.frozen_epochs + recipe.schedule.epochs
 
     def report(log: "EpochLog") -> None:
@@ -124,7 +128,7 @@ def train_model(
         trained = fit(
             network,
             pack,
-            parts[0],
+            learned,
             parts[1] if len(parts[1]) else None,
             recipe=recipe,
             classes=classes,
@@ -146,7 +150,7 @@ def train_model(
         "minutes": trained.minutes,
         "num_steps": trained.num_steps,
         "best_epoch": trained.best_epoch,
-        "num_train": len(parts[0]),
+        "num_train": len(learned),
         "num_processes": world.size,
         "resumed_at": trained.resumed_at,
         "notes": list(trained.notes),

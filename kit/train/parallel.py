@@ -59,6 +59,7 @@ def train_in_parallel(
     folder: Path,
     say: Say,
     memory: Limit | None = None,
+    extra: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Train the models `names`, `num_children` at once; `find_model` finds them afterwards.
 
@@ -78,6 +79,7 @@ def train_in_parallel(
         folder: for the models.
         say: takes the children's lines, which begin with the model's name.
         memory: what each child may take.
+        extra: model -> rows that this one alone learns from besides.
 
     Raises:
         TrainingError: models failed; names them, their reasons, and what is finished.
@@ -94,6 +96,7 @@ def train_in_parallel(
         "rule": rule,
         "folder": folder,
         "memory": memory,
+        "extra": extra,
     }
     surroundings = environments(num_children, device=recipe.device, num_images=len(train))
     waiting, slots = deque(names), deque(range(num_children))
