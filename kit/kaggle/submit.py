@@ -9,7 +9,8 @@ from pathlib import Path
 from kit.board.records import RunRecord, run_folder
 from kit.competition import Competition
 from kit.errors import SubmissionError
-from kit.home import explained, family, make_folder, sha256_of_file
+from kit.files.fetch import fetch, is_here
+from kit.home import explained, make_folder, sha256_of_file
 from kit.judge.predict import Predictions, read_predictions
 from kit.kaggle.account import Entry, Quota, check_entry, check_quota, name_on_server, next_day_words
 from kit.kaggle.client import connect
@@ -63,7 +64,7 @@ def submit(
     """
     path = _file_of(record, file)
     fingerprint = sha256_of_file(path)
-    findings = _checked(competition, path, record)
+    findings = _checked(competition, path, record, say=say)
     ledger = Ledger(slug=competition.slug)
     name = name_on_server(competition)
     kaggle = connect(name, f"the submissions of {name!r}", say=say)
@@ -110,7 +111,7 @@ def _file_of(record: RunRecord | None, file: Path | None) -> Path:
     return path
 
 
-def _checked(competition: Competition, path: Path, record: RunRecord | None) -> Sequence[Finding]:
+def _checked(competition: Competition, path: Path, record: RunRecord | None, *, say: Say) -> Sequence[Finding]:
     """Return what the linter finds, none of it an error."""
     if record is not None and record.competition != competition.slug:
         raise SubmissionError(
@@ -118,12 +119,11 @@ def _checked(competition: Competition, path: Path, record: RunRecord | None) -> 
             f"{competition.slug}, or submit to {record.competition}."
         )
     source = record.source if record else competition.source_name()
-    folder = family("data") / competition.slug / source
     protocol = competition.protocols.get(record.protocol) if record else competition.protocol()
     findings = lint(
         path,
         competition,
-        data=folder if folder.is_dir() else None,
+        data=fetch(competition, source=source, say=say) if is_here(competition, source) else None,
         sample=protocol.sample if protocol else "",
         predictions=stored_predictions(competition, record, "test"),
         out_of_fold=stored_predictions(competition, record, "out-of-fold"),
