@@ -39,6 +39,12 @@ def export_runs(
         found: list[ExportedModel] = []
         first: dict[str, Any] | None = None
         for record in records:
+            if "blend" in record.recipe:
+                members = " ".join(record.recipe["blend"]["weights"])
+                raise DataError(
+                    f"{record.run_id} is a blend, which has no network of its own. Export the runs that it was made "
+                    f"of: `kit export {members} FOLDER` averages them."
+                )
             recipe = recipe_from_dict(record.recipe, where=f"the recipe of {record.run_id}")
             for one in _models_of(record, recipe, model):
                 checkpoint = load_checkpoint(one.checkpoint, config=recipe.model)
