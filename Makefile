@@ -45,6 +45,8 @@ bench: $(VENV)/.ready .venv-peers/.ready
 	$(BIN)/python -m tests.bench.fashion --mirror $(FASHION) --out $(OUT)/fashion
 	$(BIN)/python -m tests.bench.memory --out $(OUT)/memory.json
 	$(BIN)/python -m tests.bench.pruning --out $(OUT)/pruning
+	$(BIN)/python -m tests.bench.coverage
+	$(BIN)/python -m tests.bench.site --out $(OUT)/site
 
 # fast.ai brings much that the kit does not need: an environment of its own.
 .venv-peers/.ready: $(VENV)/.ready

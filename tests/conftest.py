@@ -39,6 +39,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "KIT_COMPETITIONS",
             "KIT_WORKERS",
             "KIT_MEMORY",
+            "KIT_KAGGLE_URL",
         ):
             monkeypatch.delenv(name)
     home = tmp_path / "kit-home"
@@ -93,7 +94,10 @@ def finished_toy(trained_root: Path, tmp_path: Path, own_home: Path, monkeypatch
     """Return the slug of the toy, finished in the test's own KIT_HOME: hard links, which the kit never writes into."""
     for name in ("competitions", "mirror"):
         shutil.copytree(trained_root / name, tmp_path / name, copy_function=os.link)
-    shutil.copytree(trained_root / "home", own_home, copy_function=os.link)
+    # A ledger is appended to: of that each test has a copy of its own.
+    shutil.copytree(
+        trained_root / "home", own_home, copy_function=lambda a, b: (shutil.copy2 if "ledger" in a else os.link)(a, b)
+    )
     monkeypatch.setenv("KIT_COMPETITIONS", str(tmp_path / "competitions"))
     monkeypatch.setenv("KIT_MIRROR", str(tmp_path / "mirror"))
     return "toy"

@@ -1,7 +1,7 @@
 """The `kit` command: parses, calls one public function, prints. Results go to stdout, progress to stderr.
 
-Exit codes: 0 done; 2 a mistake that the message explains; 130 interrupted, 143 terminated; 1 a bug of ours, with its
-traceback.
+Exit codes: 0 done; 2 a mistake that the message explains; 75 Kaggle is out of reach or asks for a pause, and the same
+command may work later; 130 interrupted, 143 terminated; 1 a bug of ours, with its traceback.
 """
 
 import sys
@@ -10,7 +10,30 @@ from typing import Annotated
 
 import typer
 
-from kit.cli import bench, check, export, fit, look, lookup, lr_find, new, scrape, stages, tune, ui
+from kit.cli import (
+    bench,
+    blend,
+    check,
+    export,
+    export_kernel,
+    fit,
+    host,
+    kaggle,
+    ledger,
+    lint,
+    look,
+    lookup,
+    lr_find,
+    new,
+    place,
+    pseudo,
+    reproduce,
+    scrape,
+    stages,
+    submit,
+    tune,
+    ui,
+)
 from kit.errors import KitError
 from kit.train.stopping import remember_interrupts
 
@@ -24,9 +47,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (stages, check, look, lr_find, fit, tune, lookup, export, bench, ui, new, scrape):
+GROUPS = (
+    *(stages, check, look, lr_find, fit, tune, blend, pseudo, lint, submit, host, lookup),
+    *(place, ledger, reproduce, export, export_kernel, bench, ui, new, scrape),
+)
+for group in GROUPS:
     for command in group.COMMANDS:
         app.command(command.__name__.removesuffix("_").replace("_", "-"))(command)
+app.add_typer(kaggle.app)
 
 
 def _show_version(wanted: bool) -> None:
