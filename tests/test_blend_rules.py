@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.blend.diversity import diversity
-from kit.blend.nested import nested_choice
+from kit.blend.nested import halves_of, nested_choice
 from kit.blend.rules import RULES, Way, best_thresholds, fit_mixture, greedy_weights, simplex_weights, ways_for
 from kit.blend.stack import Stack, geometric, ranks_of
 from kit.metrics import METRICS, score
@@ -217,6 +217,16 @@ def test_with_two_folds_the_one_that_is_left_is_parted_by_halves():
     found = chosen(stack, truth, folds, metric="log_loss")
     assert set(found.by_fold) == {0, 1}
     assert np.isfinite(found.answers).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 1)), min_size=1, max_size=40))
+def test_each_fold_of_two_groups_and_more_is_parted_into_halves_and_no_group_is(rows):
+    groups, folds = [f"fold {fold} group {group}" for group, fold in rows], np.array([fold for _, fold in rows])
+    halves = halves_of(groups, folds)
+    assert len({*zip(groups, halves.tolist(), strict=True)}) == len(set(groups))
+    for fold in set(folds):
+        half_of = {group: half for group, half, at in zip(groups, halves, folds, strict=True) if at == fold}
+        assert abs(2 * sum(half_of.values()) - len(half_of)) <= 1
 
 
 def test_an_ensemble_of_networks_that_err_apart_is_better_than_each_and_the_nested_estimate_sees_it():

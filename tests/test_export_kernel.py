@@ -20,7 +20,8 @@ from kit.cli.export_kernel import export_kernel as command
 from kit.competition import load_competition
 from kit.config import read_recipe
 from kit.errors import ConfigError, DataError
-from kit.export.in_kernel import Session, install_missing, predict_there
+from kit.export import in_kernel
+from kit.export.in_kernel import Session, folders_below, install_missing, predict_there
 from kit.export.kernel import NOT_NEEDED, export_kernel, requirements
 from kit.export.train_in_kernel import train
 from kit.home import family, sha256_of_file
@@ -278,6 +279,16 @@ def test_when_the_time_is_over_it_hands_in_what_it_has(record, tmp_path, capsys)
     path = predict_there(session(folder, root, tmp_path / "working", limit_seconds=1e-6))
     assert len(path.read_text().splitlines()) == 1 + 6  # every id, as the competition wants it
     assert "6 of 6 images have no answer of their own" in capsys.readouterr().out
+
+
+def test_a_run_on_part_of_the_files_answers_by_its_protocol_and_the_input_is_listed_once(record, tmp_path, monkeypatch):
+    monkeypatch.setattr("kit.export.answer.AT_ONCE", 1)  # 6 parts
+    folder = exported(replace(record, protocol=f"{record.protocol}@{record.source}"), tmp_path / "kernel")
+    asked = []
+    monkeypatch.setattr(in_kernel, "folders_below", lambda root: asked.append(root) or folders_below(root))
+    path = predict_there(session(folder, mounted(folder, record, tmp_path / "input"), tmp_path / "working"))
+    assert path.read_bytes() == (run_folder(record.run_id) / "submission.csv").read_bytes()
+    assert len(asked) == 2  # for the data, and for earlier answers
 
 
 def test_two_devices_share_the_images(record, tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import sqlite3
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,6 +26,7 @@ from hosting import (
 )
 
 from kit.errors import CompetitionError, ConfigError
+from kit.host import hosted as hosted_module
 from kit.host.connections import Server
 from kit.host.faults import Faults, Refusal
 from kit.host.hosted import HostedCompetition
@@ -64,6 +67,28 @@ def test_a_file_that_cannot_be_scored_says_why(host):
     faulty = ann.submissions()[0]
     assert faulty["status"] == "ERROR" and faulty["publicScore"] == ""
     assert faulty["errorDescription"] == "Row 2 has 'red' where a number was expected."
+
+
+@pytest.mark.parametrize("method", ["next_pending", "content", "set_scores"])
+def test_a_fault_of_the_database_interrupts_scoring_and_does_not_end_it(host, monkeypatch, method):
+    monkeypatch.setattr(hosted_module, "AGAIN_AFTER", 0.01)
+    lines: list[str] = []
+    server = host(say=lines.append)
+    works, left = getattr(server.hosted.store, method), [1, 1]
+
+    def locked(*arguments, **options):
+        if left and threading.current_thread().name == "scoring":
+            left.pop()
+            raise sqlite3.OperationalError("database is locked")
+        return works(*arguments, **options)
+
+    monkeypatch.setattr(server.hosted.store, method, locked)
+    ann = client_of(server)
+    ann.submit(guesses(0.8))
+    server.hosted.wait_until_scored()
+    assert not left and ann.submissions()[0]["publicScore"] == "0.22314"
+    told = [line for line in lines if line.startswith("scoring is interrupted")]
+    assert len(told) == 2 and "OperationalError: database is locked" in told[0]
 
 
 def test_the_limit_of_a_day_holds_and_begins_anew_at_midnight_utc(host, clock):

@@ -169,6 +169,27 @@ def test_an_upload_has_the_size_it_was_announced_with(host):
     assert ann.request("PUT", path, b"y" * 10)[0] == 404  # handed in: nobody changes it any more
 
 
+def test_what_was_handed_in_is_not_replaced_by_an_upload_that_was_on_its_way(host):
+    server = host()
+    ann = client_of(server)
+    content = guesses(0.8)
+    started = ann.call("StartSubmissionUpload", contentLength=len(content), fileName="submission.csv")
+    path = urlsplit(started["createUrl"]).path
+    with socket.create_connection(server.server_address[:2], timeout=30) as slow:
+        slow.sendall(f"PUT {path} HTTP/1.1\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content[:10])
+        while not list(server.hosted.store.uploads.glob("*.part")):
+            time.sleep(0.01)
+        assert ann.request("PUT", path, content)[0] == 200
+        ann.call("CreateSubmission", blobFileTokens=started["token"])
+        slow.sendall(b"x" * (len(content) - 10))
+        slow.shutdown(socket.SHUT_WR)
+        answer = slow.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 404 ") and b"it has been handed in" in answer
+    (kept,) = server.hosted.store.submissions()
+    assert server.hosted.store.content(kept) == content
+    assert [path.name for path in server.hosted.store.uploads.iterdir()] == [kept.token_hash]
+
+
 def test_a_slow_client_is_not_waited_for_for_ever(host, monkeypatch):
     monkeypatch.setattr(connections, "PATIENCE", 0.2)
     monkeypatch.setattr(handler, "PATIENCE", 0.2)

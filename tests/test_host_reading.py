@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kit.errors import CompetitionError, SubmissionError
 from kit.host import reading
 from kit.host.reading import Form, form_of, read_answers
+from kit.kaggle import lint_values
 from kit.rules import SubmissionRule
 
 SMALL = ("a", "b")
@@ -130,6 +131,29 @@ def test_a_zip_bomb_is_unfolded_no_further_than_an_upload_may_be_large(monkeypat
         read_answers(zipped({"bomb.csv": b"0" * 1_000_000}), form(), SMALL)
     with pytest.raises(SubmissionError, match="up to 10,000 are taken"):
         read_answers(b"0" * 10_001, form(), SMALL)
+
+
+@pytest.mark.parametrize("start", [b"", b"id,red\n", b'id,red\n"a\nb"'])
+def test_a_row_of_nothing_but_commas_is_refused_before_it_becomes_cells(start):
+    with pytest.raises(SubmissionError, match=r"The row at line \d has 2,000,\d+ commas; up to 100,000 cells are read"):
+        read_answers(zipped({"wide.csv": start + b"," * 2_000_000}), form(), SMALL)
+
+
+def test_the_bound_on_cells_is_for_each_row_and_quoted_line_breaks_are_within_one(monkeypatch):
+    monkeypatch.setattr(reading, "MAX_CELLS", 3)
+    content = b'id,red\n"a\nb",1\n"c\r\n,d",0.5\ne,0\n'
+    found = read_answers(content, form(), ("a\nb", "c\r\n,d", "e"))
+    assert found.tolist() == [[0, 1], [0.5, 0.5], [1, 0]]
+    with pytest.raises(SubmissionError, match="row at line 5 has 4 commas; up to 3 cells are read"):
+        read_answers(b'id,red\na,1\n"b,\n,\n,",0\n', form(), SMALL)
+
+
+def test_what_the_linter_lets_pass_is_read():
+    assert reading.SUM_TOLERANCE == lint_values.SUM_TOLERANCE
+    off = read_answers(b"id,blue,red\na,0.5,0.4901\nb,1,0.0099\n", ALL, SMALL)
+    assert off.sum(axis=1).tolist() == pytest.approx([1, 1], abs=1e-12)
+    spaced = read_answers(b"id,tags\nb, \na,red  blue \n", LABELS, SMALL)
+    assert spaced.tolist() == [[1, 1], [0, 0]]
 
 
 @given(st.binary(max_size=200))

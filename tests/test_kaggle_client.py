@@ -311,3 +311,8 @@ def test_kaggle_json_is_looked_for_where_the_platform_keeps_settings(monkeypatch
 
 def test_an_address_is_shown_without_what_signs_it():
     assert without_secrets("at https://x.org/a.zip?sig=1&b=2 (here)") == "at https://x.org/a.zip (here)"
+    bare = "exceeded with url: /bucket/upload?upload_id=S&X-Goog-Signature=0a (Caused by ...)"  # as urllib3 says it
+    assert without_secrets(bare) == "exceeded with url: /bucket/upload (Caused by ...)"
+    token = "Zm9vYmFyLV9mb29iYXItX2Zvb2Jhci1fZm9vYmFyLQo"
+    assert without_secrets(f"http://127.0.0.1:8000/upload/{token}") == "http://127.0.0.1:8000/upload/***"
+    assert without_secrets("/uploads or downloads? Both.") == "/uploads or downloads? Both."

@@ -324,6 +324,15 @@ def test_a_malformed_file_is_refused_before_anything_is_sent(hosted, tmp_path):
     assert sent_to(hosted) == []
 
 
+def test_a_run_on_part_of_the_files_is_linted_with_its_protocols_sample(hosted, record, monkeypatch):
+    protocols = {"official": replace(hosted.competition.protocol(), sample="sample.csv")}
+    monkeypatch.setattr(hosted, "competition", replace(hosted.competition, protocols=protocols))
+    seen = []
+    monkeypatch.setattr(submit_module, "lint", lambda *_, **known: seen.append(known["sample"]) or [])
+    quietly(hosted, replace(record, protocol="official@local"), dry_run=True)
+    assert seen == ["sample.csv"]
+
+
 def test_no_score_after_an_hour_is_no_loss(hosted, record):
     hosted.faults.scoring_seconds = 30
     with pytest.raises(TryLaterError, match=r"has no score after 60 minutes.*not lost: `kit submissions toy`"):

@@ -1,6 +1,7 @@
 """The linter: a valid submission passes, and each way to spoil one has its own code."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from lint_kinds import CLASSES, KINDS, MUTATIONS, make_case, predicted
 from toys import competition
 from typer.testing import CliRunner
 
-from kit.board.records import all_records, run_folder
+from kit.board.records import all_records, run_folder, write_record
 from kit.cli.lint import lint as lint_command
 from kit.competition import load_competition
 from kit.kaggle.lint import lint
@@ -221,6 +222,16 @@ def test_the_command_passes_a_runs_own_submission_and_refuses_a_spoiled_one(fini
     refused = kit(spoiled, finished_toy, "--run", record.run_id, "--json")
     assert refused.exit_code == 2
     assert [one["code"] for one in json.loads(refused.stdout) if one["severity"] == "error"] == ["L206", "L302"]
+
+
+def test_a_run_on_part_of_the_files_is_linted_by_its_protocol(finished_toy, kit):
+    (record,) = all_records()
+    part = replace(record, run_id="toy-part", protocol=f"{record.protocol}@{record.source}")
+    shutil.copytree(run_folder(record.run_id), run_folder(part.run_id))
+    (run_folder(part.run_id) / "record.json").unlink()
+    write_record(part)
+    passed = kit(run_folder(part.run_id) / "submission.csv", finished_toy, "--run", part.run_id)
+    assert (passed.exit_code, passed.exception) == (0, None), passed.output
 
 
 @pytest.mark.real

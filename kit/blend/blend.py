@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kit.blend.diversity import Pair, diversity
 from kit.blend.members import Members, gather
-from kit.blend.nested import Nested, nested_choice
+from kit.blend.nested import Nested, halves_of, nested_choice
 from kit.blend.record import blend_record
 from kit.blend.rules import RULES, UNFITTED, Mixture, Way, fit_mixture, ways_for
 from kit.board.records import RunRecord, find_record, read_record, run_folder, write_record
@@ -29,7 +28,7 @@ from kit.kaggle.submission import submission_table, write_submission
 from kit.metrics import score
 from kit.progress import Say
 
-BLEND_VERSION = 1  # goes up when the same runs would be blended otherwise
+BLEND_VERSION = 2  # goes up when the same runs would be blended otherwise
 AUTO = "auto"
 
 
@@ -106,9 +105,9 @@ def blend(
     notes = [f"{copy} says what {of} says, and is left out" for copy, of in members.copies.items()]
     if len(members.records) == 1:
         notes.append("there is one run to blend: its own answers stand, as they are or with what follows the rule")
-    if members.disagreement:
+    if why := members.disagreement or _single_group(members):
         ways = _unchosen(members, rule, ways)
-        notes.append(f"{members.disagreement} The rule was given and nothing is chosen, so the score stands")
+        notes.append(f"{why} The rule was given and nothing is chosen, so the score stands")
     elif competition.folds.by == "time":
         notes.append("the folds are by time: what was chosen for a fold looked at later folds too")
     found, by_fold = _choose(members, ways, metric=metric)
@@ -173,18 +172,23 @@ def blend(
 
 
 def _unchosen(members: Members, rule: str, ways: Sequence[Way]) -> list[Way]:
-    """Return the rule by itself, where the folds disagree and it has nothing to choose.
+    """Return the rule by itself, where the folds are not fit to choose on and it has nothing to choose.
 
     Raises:
         DataError: something would be chosen.
     """
     if rule not in UNFITTED:
-        file = run_folder(members.records[0].run_id) / "folds.csv"
-        raise DataError(
+        why = (
             f"{members.disagreement} What a blend chooses on one fold's images is scored on another's, which needs the "
-            f"same folds in all runs: train the others again with --folds-from {file}. Until then a rule that chooses "
-            f"nothing can be taken: --rule {', --rule '.join(UNFITTED)}. Each image is then still answered only by "
-            "networks that never saw it."
+            "same folds in all runs: train the others again with --folds-from "
+            f"{run_folder(members.records[0].run_id) / 'folds.csv'}."
+            if members.disagreement
+            else f"{_single_group(members)} What is scored on the other fold would have to be chosen on halves of this "
+            "one, and no group is parted: train the runs again with more folds, e.g. --folds 3."
+        )
+        raise DataError(
+            f"{why} Until then a rule that chooses nothing can be taken: --rule {', --rule '.join(UNFITTED)}. Each "
+            "image is then still answered only by networks that never saw it."
         )
     return [way for way in ways if not way.finish]
 
@@ -192,7 +196,8 @@ def _unchosen(members: Members, rule: str, ways: Sequence[Way]) -> list[Way]:
 def _choose(members: Members, ways: Sequence[Way], *, metric: str) -> tuple[Nested, Mapping[int, Mixture]]:
     truth, folds = members.out_of_fold.truth, members.out_of_fold.folds
     if len(ways) > 1 or ways[0].rule not in UNFITTED:
-        found = nested_choice(members.stack, truth, folds=folds, halves=_halves(members), ways=ways, metric=metric)
+        halves = halves_of(_groups(members), folds)
+        found = nested_choice(members.stack, truth, folds=folds, halves=halves, ways=ways, metric=metric)
         return found, found.by_fold
     mixture = fit_mixture(ways[0], members.stack, truth, metric=metric)
     answers = mixture.answer(members.stack)
@@ -211,14 +216,21 @@ def _choose(members: Members, ways: Sequence[Way], *, metric: str) -> tuple[Nest
     )
 
 
-def _halves(members: Members) -> NDArray[np.int64]:
-    """Return 0 or 1 for each image, by a hash of its group: what is parted where one fold is left to choose on."""
+def _groups(members: Members) -> list[str]:
+    """Return the group of each image; one that is in no list of folds is its own."""
     table = read_folds(run_folder(members.records[0].run_id) / "folds.csv")
     group_of = dict(zip(table["image_id"], table["group"], strict=True))
-    return np.array(
-        [int(fingerprint("blend", group_of.get(one, one))[:8], 16) % 2 for one in members.out_of_fold.image_ids],
-        dtype=np.int64,
-    )
+    return [group_of.get(one, one) for one in members.out_of_fold.image_ids]
+
+
+def _single_group(members: Members) -> str:
+    """Say which of two folds is one single group, so that it cannot be parted; "" where that is no hindrance."""
+    folds, groups = members.out_of_fold.folds, np.array(_groups(members), dtype=object)
+    numbers = np.unique(folds)
+    for fold in numbers if len(numbers) == 2 else ():  # of more folds, none is ever left alone to choose on
+        if len(found := set(groups[folds == fold])) == 1:
+            return f"There are two folds, and all images of fold {fold} are of one group, {found.pop()!r}."
+    return ""
 
 
 def _run_id(members: Members, competition: Competition, rule: str) -> str:

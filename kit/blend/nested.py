@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kit.blend.rules import Mixture, Way, fit_mixture
 from kit.blend.stack import Stack
+from kit.home import fingerprint
 from kit.metrics import METRICS, Probabilities, Truth, score
 
 
@@ -53,7 +54,7 @@ def nested_choice(
         stack: of N images.
         truth: class indices (N,) or targets (N, C).
         folds: (N,), at least two different ones.
-        halves: (N,) of 0 and 1, which part an image is in where only one fold is left to choose on; no group is parted.
+        halves: (N,) of 0 and 1, which part an image is in where only one fold is left to choose on; see `halves_of`.
         ways: what there is to choose between.
         metric: a key of METRICS.
     """
@@ -75,6 +76,25 @@ def nested_choice(
         nested=score(metric, labels=truth, probabilities=answers),
         metric=metric,
     )
+
+
+def halves_of(groups: Sequence[str], folds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return 0 or 1 for each of N images, so that each fold with two groups and more has both, and no group is parted.
+
+    The groups of a fold are put in the order of a hash of their names, and fall to the halves in turn.
+
+    Args:
+        groups: (N,) their names.
+        folds: (N,).
+    """
+    halves = np.zeros(len(groups), dtype=np.int64)
+    names = np.array(groups, dtype=object)
+    for fold in np.unique(folds):
+        inside = folds == fold
+        order = sorted(set(names[inside]), key=lambda name: fingerprint("blend", name))
+        rank = {name: k for k, name in enumerate(order)}
+        halves[inside] = [rank[name] % 2 for name in names[inside]]
+    return halves
 
 
 class _Choice:

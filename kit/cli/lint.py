@@ -33,7 +33,7 @@ def lint(
     record = find_record(run) if run else None
     if record is not None and record.competition != competition.slug:
         raise SubmissionError(f"{record.run_id} is a run of {record.competition}, not of {slug}. Give a run of {slug}.")
-    chosen = competition.protocol(protocol or (record.protocol if record else None))
+    chosen = competition.protocol(protocol or (record.protocol.partition("@")[0] if record else None))
     name = competition.source_name(source or (record.source if record else None))
     found = findings_of(
         file,

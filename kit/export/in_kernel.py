@@ -217,8 +217,9 @@ def _answered(session: Session, data: Path, paths: list[str]) -> "dict[str, NDAr
     chunks = [paths[at : at + AT_ONCE] for at in range(0, len(paths), AT_ONCE)]
     found: dict[str, NDArray[np.float32]] = {}
     left = []
+    places = [kept, *(folder for folder in folders_below(session.root) if folder.name == kept.name)]
     for number, chunk in enumerate(chunks):
-        earlier = _kept_answers(session, number, chunk, key=key)
+        earlier = _kept_answers(places, number, chunk, key=key)
         if earlier is None:
             left.append(number)
         else:
@@ -271,13 +272,12 @@ def _keep_answers(path: Path, answers: "dict[str, NDArray[np.float32]]", *, num:
 
 
 def _kept_answers(
-    session: Session, number: int, chunk: Sequence[str], *, key: str
+    places: Sequence[Path], number: int, chunk: Sequence[str], *, key: str
 ) -> "dict[str, NDArray[np.float32]] | None":
-    """Return the answers of one chunk that this or an earlier session has kept, or None."""
+    """Return the answers of one chunk that a session has kept in one of these folders, or None."""
     import numpy as np
 
-    earlier = [folder for folder in folders_below(session.root) if folder.name == "answers"]
-    for folder in [session.working / "answers", *earlier]:
+    for folder in places:
         try:
             with (folder / f"{number:06d}.npz").open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 paths = kept["paths"].tolist()

@@ -113,7 +113,7 @@ def export_kernel(
         about = {
             "competition": competition.slug,
             "kaggle": on_kaggle,
-            "protocol": record.protocol,
+            "protocol": record.protocol.partition("@")[0],  # what follows: that the source is not whole
             "run": record.run_id,
             "mode": mode,
             "clip": float(record.submission.get("clip", 0.0)) or _clip_of(record),

@@ -212,8 +212,9 @@ class Handler(BaseHTTPRequestHandler):
         self._what = "PUT upload"
         hosted, token = self.server.hosted, path.removeprefix("/upload/")
         expected = hosted.store.expected_bytes(token) if path.startswith("/upload/") else None
+        gone = RefusedError(404, "There is no upload at this address, or it has been handed in.")
         if expected is None:
-            raise RefusedError(404, "There is no upload at this address, or it has been handed in.")
+            raise gone
         if (length := self._length(expected)) != expected:
             raise RefusedError(400, f"{expected:,} bytes were announced, and {length:,} are sent.")
         if hosted.faults.breaks_upload():
@@ -230,7 +231,8 @@ class Handler(BaseHTTPRequestHandler):
                     file.write(piece)
                     length -= len(piece)
             self._body_read = True
-            hosted.store.keep_upload(token, part)
+            if not hosted.store.keep_upload(token, part):
+                raise gone
         finally:
             part.unlink(missing_ok=True)
         self._send_json({})

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfile
+from sqlite3 import OperationalError
 
 from kit.competition import Competition
 from kit.errors import CompetitionError, ConfigError, SubmissionError
@@ -25,6 +26,7 @@ from kit.host.tables import Submission, User
 from kit.metrics import METRICS, Probabilities
 from kit.progress import Say
 
+AGAIN_AFTER = 5.0  # seconds, where scoring was interrupted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -224,12 +226,7 @@ class HostedCompetition:
             SubmissionError: the limit of today is reached, or the file did not come.
         """
         accepted = self.store.submit(
-            user,
-            token,
-            description=description,
-            now=self.now(),
-            late=self.over,
-            daily_limit=self.settings.daily_limit,
+            user, token, description=description, now=self.now(), late=self.over, daily_limit=self.settings.daily_limit
         )
         self._tell()
         return accepted
@@ -284,17 +281,25 @@ class HostedCompetition:
 
     def _score_all(self) -> None:
         while not self._stopping:
-            if (submission := self.store.next_pending()) is None:
-                with self._news:
-                    self._news.wait(timeout=1.0)  # a command in another process may have left one
-                continue
-            if wait := self.faults.scoring_seconds:
-                with self._news:
-                    self._news.wait_for(lambda: self._stopping, timeout=wait)
-                if self._stopping:
-                    return
+            try:
+                self._score_next()
+            except Exception:  # a locked database, a full disk: no fault of the file's, and it may pass
+                self.say(f"scoring is interrupted, and tried again in a moment:\n{traceback.format_exc()}")
+                self._pause(AGAIN_AFTER)
+
+    def _score_next(self) -> None:
+        if (submission := self.store.next_pending()) is None:
+            with self._news:
+                self._news.wait(timeout=1.0)  # a command in another process may have left one
+            return
+        self._pause(self.faults.scoring_seconds)
+        if not self._stopping:
             self._score(submission)
             self._tell()
+
+    def _pause(self, seconds: float) -> None:
+        with self._news:
+            self._news.wait_for(lambda: self._stopping, timeout=seconds)
 
     def _score(self, submission: Submission) -> None:
         """Score one submission. The Ladder looks back: they are scored one by one, in the order they came."""
@@ -310,6 +315,8 @@ class HostedCompetition:
             self.store.set_scores(submission, public=public, private=private, released=shown, moved=moved is not None)
         except SubmissionError as error:
             self.store.set_error(submission, str(error))
+        except OperationalError:
+            raise
         except Exception:  # a fault of ours must not end the scoring of the others
             self.say(f"submission {submission.ref} could not be scored:\n{traceback.format_exc()}")
             self.store.set_error(submission, "The host could not score this file. Please tell the host.")

@@ -167,20 +167,28 @@ class Store:
         )
         return rows[0]["num_bytes"] if rows else None
 
-    def keep_upload(self, token: str, part: Path) -> None:
-        """Take a received file, which moves to its place, and write down that it came."""
+    def keep_upload(self, token: str, part: Path) -> bool:
+        """Take a received file, which moves to its place, and write down that it came.
+
+        Returns:
+            Whether it was taken; not where the upload was handed in, or forgotten, while this file was on its way.
+        """
         name = hashed(token)
         with part.open("rb") as file:
             os.fsync(file.fileno())
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        part.replace(self.uploads / name)
-        folder = os.open(self.uploads, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # or the name might be lost with the power
-        finally:
-            os.close(folder)
-        with self._writing() as database:
-            database.execute("UPDATE uploads SET sha256 = ? WHERE token_hash = ?", (sha256, name))
+        still_open = "NOT EXISTS (SELECT 1 FROM submissions s WHERE s.token_hash = uploads.token_hash)"
+        with self._writing() as database:  # which keeps `submit` out until the file is there
+            taken = f"UPDATE uploads SET sha256 = ? WHERE token_hash = ? AND {still_open}"
+            if not database.execute(taken, (sha256, name)).rowcount:
+                return False
+            part.replace(self.uploads / name)
+            folder = os.open(self.uploads, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # or the name might be lost with the power
+            finally:
+                os.close(folder)
+        return True
 
     def submit(
         self, user: User, token: str, *, description: str, now: datetime, late: bool, daily_limit: int

@@ -98,10 +98,14 @@ def readable_by_others(place: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Return `text` without this machine's keys and tokens for Kaggle, nor what follows a ? in an address."""
+    """Return `text` without this machine's keys and tokens for Kaggle, nor what lets its bearer use an address.
+
+    That is what follows a ?, also where the address is a bare path, and the token in a path of `kit host`'s uploads.
+    """
     for secret in _secrets():
         text = text.replace(secret, "***")
-    return re.sub(r"(https?://[^\s?]+)\?[^\s)]+", r"\1", text)
+    text = re.sub(r"((?:https?://|/)[^\s?]*)\?[^\s)]+", r"\1", text)
+    return re.sub(r"(/upload/)[\w-]{20,}", r"\1***", text)
 
 
 def _secrets() -> set[str]:

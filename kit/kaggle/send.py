@@ -33,7 +33,6 @@ def send(kaggle: Kaggle, ledger: Ledger, one: Submission, file: Path) -> int:
     """
     ledger.add("intent", **intent_facts(one))
     for attempt in range(1, ATTEMPTS + 1):
-        begun = now()
         try:
             answer = kaggle.ask_once(
                 lambda api: api.competition_submit(str(file), description_of(one), kaggle.slug, quiet=True)
@@ -41,7 +40,7 @@ def send(kaggle: Kaggle, ledger: Ledger, one: Submission, file: Path) -> int:
         except Exception as error:
             outcome = _outcome(error)
             explained = kaggle.error_of(error)
-            if outcome == "unknown" and (ref := settled(kaggle, one, since=begun)) is not None:
+            if outcome == "unknown" and (ref := settled(kaggle, one)) is not None:
                 return _sent(ledger, one, ref)
             pause = _pause(error, attempt)
             if outcome == "refused" or attempt == ATTEMPTS or pause > LONGEST_PAUSE:
@@ -51,7 +50,7 @@ def send(kaggle: Kaggle, ledger: Ledger, one: Submission, file: Path) -> int:
         else:
             if answer.ref:
                 return _sent(ledger, one, answer.ref)
-            return _without_number(kaggle, ledger, one, message=answer.message or "", begun=begun)
+            return _without_number(kaggle, ledger, one, message=answer.message or "")
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -60,12 +59,12 @@ def _sent(ledger: Ledger, one: Submission, ref: int) -> int:
     return ref
 
 
-def _without_number(kaggle: Kaggle, ledger: Ledger, one: Submission, *, message: str, begun: datetime) -> int:
+def _without_number(kaggle: Kaggle, ledger: Ledger, one: Submission, *, message: str) -> int:
     """Deal with an answer that has no number: the upload failed, or the server says something else."""
     from kaggle.api.kaggle_api_extended import KaggleApi
 
     upload_failed = message == KaggleApi.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE
-    if not upload_failed and (ref := settled(kaggle, one, since=begun)) is not None:
+    if not upload_failed and (ref := settled(kaggle, one)) is not None:
         return _sent(ledger, one, ref)
     said = f" ({kaggle.said})" if kaggle.said else ""
     why = (
@@ -77,8 +76,10 @@ def _without_number(kaggle: Kaggle, ledger: Ledger, one: Submission, *, message:
     raise KaggleError(f"{why}. Nothing was submitted, and none of today's submissions is used. Run the command again.")
 
 
-def settled(kaggle: Kaggle, one: Submission, *, since: datetime) -> int | None:
+def settled(kaggle: Kaggle, one: Submission) -> int | None:
     """Look for a submission in the server's list until it is there, or a minute has gone by without it.
+
+    The minute begins with this call and not with the sending: an upload may take longer, and its row comes after it.
 
     Returns:
         The server's number; None: it did not arrive.
@@ -86,7 +87,7 @@ def settled(kaggle: Kaggle, one: Submission, *, since: datetime) -> int | None:
     Raises:
         TryLaterError: the list could not be had, so that nothing is known.
     """
-    pause = 1.0
+    since, pause = now(), 1.0
     while True:
         last_look = now() - since >= SETTLED_AFTER
         try:
@@ -124,7 +125,7 @@ def settle_earlier(kaggle: Kaggle, ledger: Ledger) -> None:
     """
     for one in ledger.submissions():
         if one.status == "unknown":
-            ref = settled(kaggle, one, since=datetime.fromisoformat(one.when))
+            ref = settled(kaggle, one)
             if ref is not None:
                 ledger.add("sent", token=one.token, ref=ref)
             else:

@@ -119,7 +119,7 @@ def _checked(competition: Competition, path: Path, record: RunRecord | None, *, 
             f"{competition.slug}, or submit to {record.competition}."
         )
     source = record.source if record else competition.source_name()
-    protocol = competition.protocols.get(record.protocol) if record else competition.protocol()
+    protocol = competition.protocols.get(record.protocol.partition("@")[0]) if record else competition.protocol()
     findings = lint(
         path,
         competition,
