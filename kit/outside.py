@@ -9,13 +9,14 @@ from kit.board.claims import Claim, claim_under
 from kit.board.compare import ComparedRow, compare, load_published
 from kit.board.records import Result
 from kit.board.terms import own_conditions
+from kit.board.test_use import use_words, uses_of_records
 from kit.competition import Competition
 from kit.data.prepare import is_complete, prepare
 from kit.data.samples import Samples
 from kit.errors import ConfigError, DataError, did_you_mean
 from kit.judge.judgement import judge
 from kit.judge.outside_file import OutsideAnswers, read_outside
-from kit.judge.test_ledger import TEST_KINDS, look
+from kit.judge.test_ledger import TEST_KINDS, check_chain, look, looked_at
 from kit.metrics import METRICS
 from kit.progress import Say
 from kit.protocol import Conditions, images_and_pool
@@ -59,6 +60,7 @@ class OutsideJudgement:
     answers: OutsideAnswers
     samples: Samples
     result: Result
+    test_use: str  # how often the test was opened; "" for answers out of fold
     compared: tuple[ComparedRow, ...]  # with every published row; empty where none are known
     claim: Claim | None  # what the result can say about the published ones
 
@@ -110,18 +112,20 @@ def judge_outside(
     found = judge(answers.predictions, metric=by, several=several)
     complete = is_complete(competition, samples, source=source)
     shown = name if complete else f"{name}@{competition.source_name(source)}"
+    place = {"competition": competition.slug, "protocol": shown, "data": samples.fingerprint}
+    run = f"file:{answers.digest}"
     if found.kind in TEST_KINDS:
         look(
-            competition=competition.slug,
-            protocol=shown,
-            data=samples.fingerprint,
-            run=f"file:{answers.digest}",
+            **place,
+            run=run,
             opened="test labels",
             kind=found.kind,
             metric=by,
             value=found.scores[by].value,
             say=say,
         )
+    chain = check_chain(uses_of_records())
+    test_use = use_words(chain, run=run, out_of_fold=False, elsewhere=True, **place) if found.kind in TEST_KINDS else ""
     result = Result(
         kind=found.kind,
         protocol=shown,
@@ -134,14 +138,21 @@ def judge_outside(
     published = load_published(competition.baselines_id)
     if published is None:
         return OutsideJudgement(
-            competition=competition, answers=answers, samples=samples, result=result, compared=(), claim=None
+            competition=competition,
+            answers=answers,
+            samples=samples,
+            result=result,
+            test_use=test_use,
+            compared=(),
+            claim=None,
         )
     return OutsideJudgement(
         competition=competition,
         answers=answers,
         samples=samples,
         result=result,
-        compared=tuple(compare(result, published)),
+        test_use=test_use,
+        compared=tuple(compare(result, published, chosen_of=looked_at(chain, **place, kind=found.kind))),
         claim=claim_under(
             own_conditions(result, published), published, protocol=result.protocol, metrics=found.scores.keys()
         ),

@@ -6,7 +6,7 @@
 
 # %%
 from kit.board.compare import compare, load_published
-from kit.board.site import write_board
+from kit.board.site import write_site
 from kit.plan import plan_run
 from kit.run import finish, predict
 
@@ -48,4 +48,4 @@ for row in compare(record.results[0], published):
         print("   ", difference)
 
 # %%
-print(write_board([record])[0])
+print(write_site().pages["digits"])

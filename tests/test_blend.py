@@ -1,8 +1,10 @@
 """Blends of finished runs: predictions matched by id, folds that agree or not, and a result that is like a run's."""
 
 import json
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -154,6 +156,33 @@ def test_folds_that_disagree_are_named_and_what_may_still_be_done(first):
     assert report.record.folds["fingerprint"] == ""
 
 
+def in_groups(record, group_of_fold):
+    """Give the images of a run as many groups in each of its folds."""
+    path = run_folder(record.run_id) / "folds.csv"
+    table = read_folds(path)
+    turn = table.groupby("fold").cumcount()
+    group = [f"fold {fold} group {k % group_of_fold[fold]}" for fold, k in zip(table["fold"], turn, strict=True)]
+    write_folds(path, table.assign(group=group))
+
+
+def test_two_folds_of_two_groups_each_are_enough_to_choose_on(first):
+    second = another(first, "toy-second", change=knowing(0.8))
+    in_groups(second, {0: 2, 1: 2})
+    assert set(blend("toy", [second.run_id, first.run_id], **QUIET).by_fold) == {0, 1}
+
+
+def test_a_fold_of_one_group_of_two_folds_is_named_and_what_may_still_be_done(first):
+    second = another(first, "toy-second", change=knowing(0.8))
+    in_groups(second, {0: 3, 1: 1})
+    with pytest.raises(DataError) as raised:
+        blend("toy", [second.run_id, first.run_id], **QUIET)
+    for words in ("all images of fold 1 are of one group, 'fold 1 group 0'", "--folds 3", "--rule mean"):
+        assert words in str(raised.value)
+    report = blend("toy", [second.run_id, first.run_id], rule="mean", **QUIET)
+    assert any("fold 1 group 0" in note for note in report.notes)
+    assert set(predictions_of(report.record.run_id, "out-of-fold").folds) == {0, 1}
+
+
 def test_folds_that_are_only_numbered_otherwise_agree(first):
     table = read_folds(run_folder(first.run_id) / "folds.csv")
     renamed = dict(zip(table["image_id"], 1 - table["fold"], strict=True))
@@ -248,6 +277,10 @@ def test_the_command_prints_optimism_and_diversity_and_json_has_all_of_it(first)
     printed = CliRunner().invoke(app, ["toy", first.run_id, second.run_id], catch_exceptions=False).stdout
     for word in ("diversity", "naive", "nested", "optimism", "gain", "submission.csv", "without fold 1"):
         assert word in printed
+    board = Path(re.search(r"^board +(.*)$", printed, re.MULTILINE)[1])
+    assert board.name == "toy.html"
+    index = (board.parent / "index.html").read_text(encoding="utf-8")
+    assert 'href="mnist.html"' in index  # a competition without a run of ours keeps its line
     told = json.loads(
         CliRunner().invoke(app, ["toy", first.run_id, second.run_id, "--json"], catch_exceptions=False).stdout
     )

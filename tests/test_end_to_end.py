@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from toys import TOY_RECIPE, coloured_png, make_toy_competition, tar_bytes, write_files
 
-from kit.board.records import all_records, read_record
-from kit.board.site import write_board
+from kit.board.records import read_record
+from kit.board.site import write_site
 from kit.errors import DataError
 from kit.plan import plan_run
 from kit.run import predict, run
@@ -99,7 +99,8 @@ def test_an_out_of_fold_result_is_no_result_of_the_test_list(finished_toy):
 
 def test_the_board_shows_the_run(finished_toy):
     _, record = run(finished_toy, **QUIET)
-    page, index = write_board(all_records())
+    site = write_site()
+    page, index = site.pages[finished_toy], site.index
     assert page.name == "toy.html"
     assert record.run_id in page.read_text(encoding="utf-8")
     assert 'href="toy.html"' in index.read_text(encoding="utf-8")

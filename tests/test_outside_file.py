@@ -106,6 +106,14 @@ def test_somebody_may_declare_it(read):
     assert (found.predictions.kind, found.num_folds) == ("out-of-fold", None)
 
 
+def test_what_a_row_is_above_one_improves_no_score(read):
+    text = "image_id,probability_blue,probability_red\ntest/b,0.9,0.1\ntest/a,0.2,0.8\n"
+    above = "image_id,probability_blue,probability_red\ntest/b,0.90891,0.10099\ntest/a,0.20198,0.80792\n"
+    plain, scaled = read(text).predictions, read(above).predictions
+    assert scaled.probabilities == pytest.approx(plain.probabilities, abs=1e-6)
+    assert scaled.probabilities.sum(axis=1) == pytest.approx([1, 1], abs=1e-6)
+
+
 def test_several_labels_need_no_sum(read):
     table = with_targets(samples(), np.array([[1, 1], [0, 1], [1, 0], [0, 0]], dtype=float), classes=CLASSES)
     found = read(OURS.replace("0.9,0.1", "0.9,0.9"), table=table, task="multi-label", metric="mean_f1")

@@ -223,7 +223,9 @@ def test_a_page_says_that_nothing_may_be_loaded_from_elsewhere():
 def test_a_name_gives_one_plain_file_name_and_two_names_never_the_same():
     assert file_name("pets-official-s1-0123abcd") == "pets-official-s1-0123abcd"
     names = ["index", "Index", "../../etc/passwd", "a/b", "a\\b", "", ".", "..", "ä", "CON", "con ", "x" * 300, "a..b"]
+    names += ["assets", "report-abc", "Report", "sweep-lr", "sweep/"]  # the site has pages of these names
     found = [file_name(one) for one in names]
+    assert not any(one in ("index", "assets") or one.startswith(("report-", "sweep-")) for one in found)
     assert len({one.lower() for one in found}) == len(names)
     assert all(re.fullmatch(r"[a-z0-9_-]{1,80}", one) for one in found)
 

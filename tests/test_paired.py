@@ -97,6 +97,66 @@ def test_all_images_alike_are_no_proof_where_they_are_few():
     many = compare_pairs([predictions([False] * 40)], [predictions([True] * 40)], metric="accuracy")
     assert (few.p_value, few.verdict) == (2 / 2**4, "not distinguishable")
     assert (many.mean, many.verdict) == (1, "better") and many.p_value == 2 / 2**40
+    # A normal difference with that p is 7.0 standard errors from zero, and its interval 1.96 to either side.
+    assert many.high - many.mean == pytest.approx(1.96 / 7.02, rel=1e-2)
+
+
+def rare(right_of_rare, *, num_common=998):
+    """Two images of class a, right or wrong, and many of class b, all right."""
+    one = predictions([True] * (2 + num_common))
+    truth = np.array([0, 0] + [1] * num_common)
+    answer = np.where(np.arange(len(truth)) < 2, int(not right_of_rare), truth)
+    probabilities = np.where(np.arange(2) == answer[:, None], 0.9, 0.1).astype(np.float32)
+    return Predictions(**{**vars(one), "labels": tuple(CLASSES[k] for k in truth), "probabilities": probabilities})
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_a_class_of_two_images_that_changes_as_a_whole_is_two_tosses_of_a_coin(metric, num_seeds):
+    found = compare_pairs([rare(False)] * num_seeds, [rare(True)] * num_seeds, metric=metric, num_draws=50)
+    assert found.verdict == "not distinguishable" and not found.shown
+    assert found.p_value >= 2 / 2**2 and found.low <= 0 <= found.high
+
+
+@pytest.mark.parametrize(("won", "lost", "p"), [(5, 0, 0.0625), (7, 1, 0.0703125)])
+@pytest.mark.parametrize("metric", ["accuracy", "error_rate", "micro_f1"])
+def test_no_difference_of_shares_is_claimed_that_mcnemars_exact_test_does_not_bear_out(won, lost, p, metric):
+    # Of 1,000 images, half of either class, the second way gains `won` and loses `lost`.
+    first = predictions([False] * won + [True] * (1000 - won))
+    second = predictions([True] * won + [False] * lost + [True] * (1000 - won - lost))
+    found = compare_pairs([first], [second], metric=metric)
+    assert found.p_by_seed == pytest.approx((p,)) and found.p_value == pytest.approx(p)
+    assert found.verdict == "not distinguishable" and found.low == 0 < found.high
+    assert "widened as an exact" in found.interval
+
+
+@pytest.mark.parametrize("metric", ["mean_per_class_accuracy", "macro_f1", "log_loss"])
+def test_what_mcnemar_would_not_bear_out_is_not_claimed_in_other_metrics_either(metric):
+    # Seven won and one lost, of 500 in either class: p = 0.0703 if a coin decides who was right on each.
+    first = predictions([False] * 7 + [True] * 993)
+    second = predictions([True] * 7 + [False] + [True] * 992)
+    found = compare_pairs([first], [second], metric=metric)
+    assert found.p_value == pytest.approx(0.0703, abs=0.025)
+    assert found.verdict == "not distinguishable" and not found.shown
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_a_rare_class_that_changes_as_a_whole_decides_no_mean_of_classes_whatever_else_changes(num_seeds):
+    # Both images of class a are won, and of 998 of class b twenty are won and twenty lost: half of all tosses do that.
+    ways = [rare(False), rare(True)]
+    for way, changed in zip(ways, (slice(2, 22), slice(22, 42)), strict=True):
+        way.probabilities[changed] = way.probabilities[changed, ::-1]
+    first, second = ([way] * num_seeds for way in ways)
+    found = compare_pairs(first, second, metric="mean_per_class_accuracy")
+    assert found.mean == pytest.approx(0.5)
+    assert found.p_value == pytest.approx(0.5, abs=0.3) and found.low <= 0
+
+
+def test_the_answers_of_images_that_change_nothing_are_no_evidence():
+    # Of 100 images three are won; the 50 that both get wrong with other probabilities do not count for the accuracy.
+    first, second = predictions([False] * 53 + [True] * 47), predictions([False] * 53 + [True] * 47, sure=0.8)
+    second.probabilities[:3] = second.probabilities[:3, ::-1]
+    assert compare_pairs([first] * 2, [second] * 2, metric="accuracy").p_value >= 2 / 2**3
 
 
 def test_a_difference_that_every_seed_and_image_bears_out_is_shown():

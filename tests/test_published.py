@@ -8,7 +8,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from kit.judge.paired import mcnemar
 from kit.judge.published import against_published, smallest_difference, smallest_paired_difference
-from kit.judge.statistics import Score, wilson_interval
+from kit.judge.statistics import Score, score_with_interval, wilson_interval
 
 
 def share(right, images, metric="accuracy"):
@@ -90,6 +90,20 @@ def test_a_value_that_is_no_share_has_no_verdict(value, images):
     assert found.verdict == "no verdict" and "is no share of images" in found.words
 
 
+@pytest.mark.parametrize("value", [0.4, 0.5, 0.6])
+def test_a_score_whose_interval_has_no_width_gets_no_verdict(value):
+    # A network that always says the first of two classes: half right per class in every draw of a bootstrap.
+    truth = np.array([0] * 60 + [1] * 40)
+    ours = score_with_interval("mean_per_class_accuracy", labels=truth, probabilities=np.tile([0.9, 0.1], (100, 1)))
+    assert (ours.value, ours.low, ours.high) == (0.5, 0.5, 0.5)
+    found = against_published(ours, value=value, num_images=100)
+    assert (found.verdict, found.p_value) == ("no verdict", None) and "our score has no interval" in found.words
+
+
+def test_all_right_still_has_an_interval_and_a_verdict():
+    assert against_published(share(100, 100), value=0.8, num_images=100).verdict == "better"
+
+
 def test_the_mean_per_class_accuracy_takes_our_own_interval_and_says_what_theirs_assumes():
     ours = Score(
         metric="mean_per_class_accuracy", value=0.94, low=0.925, high=0.95, num_images=3669, interval="bootstrap"
@@ -147,3 +161,9 @@ def test_mcnemars_test_finds_the_smallest_paired_difference_four_times_of_five()
 def test_where_the_two_hardly_differ_no_number_of_wins_would_be_found():
     assert np.isnan(smallest_paired_difference(0.04, num_images=50))
     assert smallest_paired_difference(0.5, num_images=50) < 0.5
+
+
+@pytest.mark.parametrize(("discordance", "images"), [(0.0, 1000), (1.0, 1), (1.0, 3), (1.0, 5), (0.005, 1000)])
+def test_five_images_that_differ_show_no_difference_whichever_way_they_fall(discordance, images):
+    assert mcnemar(round(discordance * images), 0) >= 0.05
+    assert np.isnan(smallest_paired_difference(discordance, num_images=images))

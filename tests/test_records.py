@@ -159,6 +159,25 @@ def test_the_published_records_of_this_repository_load():
         assert (folder / f"{record.run_id}.json").is_file()
 
 
+@pytest.mark.parametrize("run_id", ["", ".", "..", "../evil", "/tmp/evil", "a/b", "a\\b", "a/", "a\0b"])
+def test_a_run_id_that_is_no_name_of_a_folder_is_refused_wherever_the_record_lies(tmp_path, run_id):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**make_record().as_dict(), "run_id": run_id}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"record\.json is not a run record: its run_id .* is not the name of a folder"):
+        read_record(path)
+
+
+def test_a_record_in_the_folder_of_another_run_is_refused(tmp_path):
+    path = write_record(make_record("mine"))
+    content = path.read_text(encoding="utf-8").replace('"mine"', '"yours"')
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match="it calls itself 'yours', and stands in the folder of another run"):
+        find_record("mine")
+    published = tmp_path / "any-name.json"
+    published.write_text(content, encoding="utf-8")
+    assert read_record(published).run_id == "yours"
+
+
 def test_a_record_of_before_the_last_fields_is_read_with_them_empty(tmp_path):
     content = make_record().as_dict()
     for key in ("described", "test_use", "calibration"):

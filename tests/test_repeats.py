@@ -19,6 +19,12 @@ def test_one_seed_has_no_spread():
         over_seeds([0.9])
 
 
+def test_equal_seeds_have_no_interval():
+    found = over_seeds([0.1 + 0.2, 0.3, 0.3])
+    assert (found.low, found.high) == (None, None)
+    assert str(found) == "0.3000 over 3 seeds on these images, all equal, which gives no interval"
+
+
 def test_the_spread_of_folds_is_called_descriptive():
     assert str(over_folds([0.90, 0.92, 0.94])) == (
         "0.9200, folds from 0.9000 to 0.9400 (s = 0.0200; descriptive, folds are not independent)"
@@ -52,6 +58,14 @@ def test_few_folds_of_many_hold_out_less():
 def test_the_same_folds_twice_do_not_differ():
     found = compare_folds(FIRST, FIRST, greater_is_better=True, num_folds=5)
     assert (found.mean, found.low, found.high, found.p_value, found.verdict) == (0, 0, 0, 1, "not distinguishable")
+
+
+@pytest.mark.parametrize(("num_folds", "p", "verdict"), [(2, 0.5, "not distinguishable"), (6, 0.03125, "better")])
+def test_equal_differences_in_all_folds_are_tosses_of_a_coin_that_fell_alike(num_folds, p, verdict):
+    first = [0.9, 0.8, 0.7, 0.85, 0.75, 0.6][:num_folds]
+    found = compare_folds(first, [one + 0.05 for one in first], greater_is_better=True, num_folds=6)
+    assert (found.p_value, found.verdict) == (p, verdict)
+    assert (found.low <= 0) == (verdict == "not distinguishable") and found.high >= found.mean + 0.04
 
 
 def test_other_numbers_of_folds_cannot_be_compared():

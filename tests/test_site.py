@@ -10,7 +10,7 @@ from test_records import make_record
 from typer.testing import CliRunner
 
 from kit.board.records import write_record
-from kit.board.site import write_board, write_site
+from kit.board.site import write_site
 from kit.home import family, write_json, write_text
 from kit.judge.test_ledger import ledger_path, look
 
@@ -81,6 +81,15 @@ def test_a_page_that_was_lost_is_made_again_and_a_run_that_is_gone_has_none(tmp_
 
 def broken_files():
     good = record("good", 0.9).as_dict()
+
+    def changed(run_id, **changes):
+        return json.dumps({**good, "run_id": run_id, **changes}).encode()
+
+    def scored(run_id, **changes):
+        (one,) = good["results"]
+        scores = {"accuracy": {**one["scores"]["accuracy"], **changes}}
+        return changed(run_id, results=[{**one, "scores": scores}])
+
     endless = json.loads(json.dumps(good).replace(" 0.9,", " NaN,"))
     return {
         "torn": b'{"schema_version": 1, "run_id": "x", ',
@@ -92,8 +101,21 @@ def broken_files():
         "no-number": json.dumps({**endless, "run_id": "no-number"}).encode(),
         "no-date": json.dumps({**good, "run_id": "no-date", "created_at": "yesterday"}).encode(),
         "other-tables": json.dumps({**good, "run_id": "other-tables", "recipe": {"input": "none"}}).encode(),
-        "no-such-metric": json.dumps({**good, "run_id": "m"}).replace('"accuracy"', '"no_such_metric"').encode(),
-        "extra-key": json.dumps({**good, "run_id": "e", "results": [{**good["results"][0], "kind": 3}]}).encode(),
+        "no-such-metric": json.dumps({**good, "run_id": "no-such-metric"})
+        .replace('"accuracy"', '"no_such_metric"')
+        .encode(),
+        "extra-key": changed("extra-key", results=[{**good["results"][0], "kind": 3}]),
+        "minutes": changed("minutes", cost={"train_minutes": "x"}),
+        "blend": changed("blend", recipe={"blend": {}}),
+        "weights": changed("weights", recipe={"blend": {"weights": 3}}),
+        "line": changed("line", test_use={"head": "0", "num_lines": "abc"}),
+        "endless": scored("endless", low=-1e308, high=1e308),
+        "inside-out": scored("inside-out", low=0.95),
+        "turned": scored("turned", metric="error_rate"),
+        "elsewhere": changed("../../../elsewhere"),
+        "parent": changed(".."),
+        "a-good-one": changed("good"),  # read before the run whose id it has
+        "unforeseen": changed("unforeseen", cost={"train_minutes": 10**400}),
     }
 
 
@@ -105,7 +127,11 @@ def test_a_file_that_is_no_record_is_left_out_and_named_and_all_others_are_shown
         place.write_bytes(content)
     site = written(tmp_path)
     assert {one.path.split("/")[-2] for one in site.left_out} == set(broken_files())
-    assert all(one.why for one in site.left_out)
+    why = {one.path.split("/")[-2]: one.why for one in site.left_out}
+    assert all(why.values())
+    for key, table in (("minutes", "cost.train_minutes"), ("blend", "recipe.blend.weights"), ("line", "num_lines")):
+        assert table in why[key]  # known before any page is made
+    assert why["unforeseen"].startswith("no page can be made of it (OverflowError: ")
     index = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "1 run of ours" in index
     assert all(f"/{key}/record.json</code>: " in index for key in broken_files())
@@ -114,23 +140,31 @@ def test_a_file_that_is_no_record_is_left_out_and_named_and_all_others_are_shown
 
 
 def test_names_from_outside_write_no_file_outside_the_site(tmp_path):
-    names = ["../../escaped", "/etc/x", "a/b", "..", "index", "CON", "x" * 300, HOSTILE, "\ud800"]
-    records = [record(one, 0.9, competition=one, title=one) for one in names]
+    names = ["../../escaped", "/etc/x", "a/b", "..", "index", "assets", "CON", "x" * 300, HOSTILE, "\ud800"]
+    for number, one in enumerate(names):
+        run_id = re.sub(r"[/\0]", "", one) + str(number)
+        content = json.dumps(record(run_id, 0.9, competition=one, title=one).as_dict())
+        write_text(tmp_path / "records" / f"{number}.json", content)
     folder = tmp_path / "site"
-    pages = write_board(records, folder=folder)
-    assert len(pages) == len(names) + 1
-    assert all(page.is_file() and page.parent == folder for page in pages)
-    assert [path.name for path in tmp_path.iterdir() if path.name != "kit-home"] == ["site"]
+    site = write_site(folders=[tmp_path / "records"], competitions={}, folder=folder)
+    assert (set(site.pages), site.left_out) == (set(names), ())
+    assert all(page.is_file() and page.parent == folder for page in [*site.pages.values(), site.index])
+    assert {path.name for path in (folder / "assets").iterdir()} == {"site.css", "site.js"}
+    assert {path.name for path in tmp_path.iterdir() if path.name != "kit-home"} == {"records", "site"}
+
+
+def test_a_run_that_is_called_like_the_report_of_another_one_has_a_page_of_its_own(tmp_path):
+    finished("abc", 0.9)
+    finished("report-abc", 0.8)
+    write_text(family("runs") / "abc" / "report.html", "<h1>the report</h1>")
+    written(tmp_path)
+    assert (tmp_path / "toy" / "report-abc.html").read_text(encoding="utf-8") == "<h1>the report</h1>"
+    address = re.search(r'href="(toy/[^"]*)"><bdi>report-abc</bdi>', (tmp_path / "toy.html").read_text("utf-8"))[1]
+    assert "<h1><bdi>report-abc</bdi></h1>" in (tmp_path / address).read_text(encoding="utf-8")
 
 
 def test_without_a_run_the_index_says_so(tmp_path):
-    (index,) = write_board([], folder=tmp_path)
-    assert "No run yet." in index.read_text(encoding="utf-8")
-
-
-def test_the_pages_of_given_records_come_in_the_order_of_their_competitions_and_the_index_last(tmp_path):
-    records = [record("one", 0.9), record("two", 0.8, competition="other", title="Other")]
-    assert [page.name for page in write_board(records, folder=tmp_path)] == ["other.html", "toy.html", "index.html"]
+    assert "No run yet." in written(tmp_path).index.read_text(encoding="utf-8")
 
 
 def test_a_sweep_and_a_report_become_pages_of_the_site(tmp_path):
@@ -166,6 +200,12 @@ def test_pages_say_how_often_the_test_was_opened_and_a_changed_ledger_is_announc
     ledger.write_text(ledger.read_text(encoding="utf-8").replace("0.9", "0.8"), encoding="utf-8")
     assert written(tmp_path).made == ("toy",)
     assert "Test use." in (tmp_path / "index.html").read_text(encoding="utf-8")
+    doubt = "the ledger was changed, so that there may have been more, and better ones."
+    assert doubt in (tmp_path / "toy" / "one.html").read_text(encoding="utf-8")
+    ledger.unlink()
+    finished("two", 0.8, test_use={"opened": 1, "head": "a" * 64, "num_lines": 1})  # a line that is gone
+    written(tmp_path)
+    assert doubt in (tmp_path / "toy" / "two.html").read_text(encoding="utf-8")
 
 
 def test_the_index_shows_our_best_result_with_its_interval_and_metric(tmp_path):

@@ -6,21 +6,26 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from test_records import make_record
 
-from kit.board.records import all_records, run_folder
-from kit.board.test_use import selection_words, uses_of_records
+from kit.board.records import all_records, run_folder, write_record
+from kit.board.report import write_report
+from kit.board.test_use import selection_words, use_words, uses_of_records
 from kit.errors import StorageError
-from kit.home import family
+from kit.home import family, write_json
 from kit.judge import test_ledger
-from kit.judge.test_ledger import START, check_chain, ledger_path, read_chain, use_words
+from kit.judge.test_ledger import START, check_chain, ledger_path, looked_at, read_chain
 from kit.judge.test_ledger import test_use_of as use_of  # under its own name, pytest would take it for a test
 from kit.run import run
 
 AT = {"competition": "toy", "protocol": "official", "data": "abc"}
+
+DOUBT = "; the ledger was changed, so that there may have been more, and better ones"
 
 
 def look(run="run-1", value=0.9, **changes):
@@ -151,7 +156,7 @@ def test_an_edit_is_noticed_without_any_record_and_the_paragraph_names_line_and_
     assert chain.fault.startswith(f"Line 2 of the test-use ledger {path} does not have the hash of what it says:")
     assert "\n" not in chain.fault
     assert not use_of(**AT)["sound"]
-    assert words("run-0").endswith("the ledger was changed, so that there may have been more")
+    assert words("run-0").endswith(DOUBT)
 
 
 def test_a_line_that_was_made_to_fit_breaks_the_one_behind_it():
@@ -183,6 +188,49 @@ def test_a_new_chain_in_place_of_the_old_one_is_noticed():
     for number in range(6):
         look(f"other-{number}")
     assert "has another one in its place" in check_chain({"run-3": use}).fault
+
+
+@pytest.mark.parametrize("number", ["abc", None, -6, True, 7, 1.0])
+def test_a_record_that_names_no_line_of_the_chain_is_a_fault_and_no_crash(number):
+    write_ledger()
+    assert check_chain({"run-3": {"head": START, "num_lines": number}}).fault
+    assert check_chain({"run-3": {"head": START, "num_lines": 0}}).sound
+
+
+def test_the_runs_whose_test_labels_were_looked_at_are_counted_once_each_by_kind():
+    look("a"), look("b"), look("a", 0.8), look("a", metric="log_loss"), look("gone", kind="fold-ensemble")
+    look("c", opened="public score"), look("d", protocol="random"), look("e", data="fixed")
+    look("f", kind="out-of-fold"), look("g", kind="out-of-fold")  # no look at a test, whoever wrote it down
+    counts = {kind: looked_at(read_chain(), **AT, kind=kind) for kind in ("test", "fold-ensemble", "seed-ensemble")}
+    assert counts == {"test": 2, "fold-ensemble": 1, "seed-ensemble": 1}  # the last: that of the run that asks
+    assert looked_at(read_chain(), **AT, kind="out-of-fold") == 1
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["first line edited", "cut behind the first line"])
+def test_the_best_of_five_that_tampers_with_the_ledger_is_no_plain_result(kept):
+    for number, value in enumerate((0.5, 0.6, 0.7, 0.8, 0.9)):
+        look(f"run-{number}", value)
+    best = make_record("run-4", data={"fingerprint": "abc"}, test_use=use_of(**AT))
+    write_record(best)
+    assert "best of 5 values seen of the test labels" in selection_words(best, check_chain(uses_of_records()))
+    path = ledger_path()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] if kept else b"".join([lines[0].replace(b"0.5", b"0.4"), *lines[1:]]))
+    said = selection_words(best, check_chain(uses_of_records()))
+    assert said == "nothing out of fold to select on; test opened 5 times when this run was recorded" + DOUBT
+    silent = replace(best, test_use={})
+    assert selection_words(silent, check_chain(uses_of_records())).endswith("is not recorded" + DOUBT)
+    assert said.removeprefix("n") in write_report(best).read_text(encoding="utf-8")
+
+
+def test_a_bad_file_among_the_runs_does_not_keep_the_ledger_from_being_checked():
+    write_ledger()
+    write_record(make_record("good", test_use=use_of(**AT)))
+    for name, content in (("list", []), ("other", {**make_record("good").as_dict(), "test_use": "none"})):
+        write_json(family("runs") / name / "record.json", content)
+    assert uses_of_records() == {"good": use_of(**AT)}
+    ledger_path().unlink()
+    assert "the record of good" in check_chain(uses_of_records()).fault
 
 
 def test_a_broken_chain_goes_on_and_stays_broken():

@@ -20,6 +20,7 @@ from kit.protocol import OVERLAP, Agreement, Conditions, agreement
 
 LEVEL = 0.05  # of a table's verdicts together
 NO_ERROR = "the published score comes without its own error"
+NO_INTERVAL = "our score has no interval"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,8 @@ def compare(result: Result, baselines: Baselines, *, chosen_of: int = 1) -> list
     Args:
         result: ours.
         baselines: the published results of its data set.
-        chosen_of: results of which `result` is the one with the best score; each p counts as often (Bonferroni).
+        chosen_of: results that were looked at, of which `result` may have been chosen by its score; each p counts as
+            often (Bonferroni).
     """
     rows = [_compared(result, baselines, row) for row in baselines.results if row.value is not None]
     rows = together(rows, chosen_of=chosen_of)
@@ -84,7 +86,8 @@ def beside(
     if why is None:
         assert ours is not None and row.value is not None
         test = against_published(ours, value=row.value, num_images=theirs.num_test)
-        why = f"no verdict: {NO_ERROR}" if test.p_value is None else test.verdict
+        no_test = NO_ERROR if ours.low < ours.high else NO_INTERVAL
+        why = f"no verdict: {no_test}" if test.p_value is None else test.verdict
     return ComparedRow(
         published=row,
         theirs=theirs,
@@ -126,7 +129,7 @@ def _adjusted(row: ComparedRow, p_value: float | None, num_tests: int, chosen_of
     if p_value is None or row.test is None:
         return row
     many = f"Holm over {num_tests} comparisons" if num_tests > 1 else ""
-    best = f"the best of {chosen_of} results chosen by its score" if chosen_of > 1 else ""
+    best = f"one of {chosen_of} results that were looked at, of which any could be chosen" if chosen_of > 1 else ""
     said = f" Together ({'; '.join(filter(None, (many, best)))}): p = {p_value:.2g}"
     verdict = row.verdict if p_value < LEVEL else "not distinguishable"
     said += "." if verdict == row.verdict else ", hence not distinguishable."

@@ -7,15 +7,15 @@ that cannot be shown is left out and named, with the reason; the others are show
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from kit.board.records import SCHEMA_VERSION, RunRecord, read_record
+from kit.board.records import SCHEMA_VERSION, RunRecord, name_fault, read_record
 from kit.competition import package_folder
 from kit.errors import KitError
 from kit.home import family
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 LARGEST = 8 * 2**20  # bytes of a record; a real one has a few thousand
+LARGEST_SCORE = 1e12  # a chart of larger numbers has no round ones beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,8 @@ def _record_file(path: Path) -> RecordFile:
     names = {key: data[key] for key in ("run_id", "competition", "created_at")}
     if not all(isinstance(value, str) and value for value in names.values()):
         raise ValueError("run_id, competition and created_at must be text")
+    if fault := name_fault(names["run_id"], path):  # before it could stand in for the run that it names
+        raise ValueError(fault)
     use = data.get("test_use")
     names_chain = isinstance(use, dict) and isinstance(use.get("head"), str) and type(use.get("num_lines")) is int
     return RecordFile(
@@ -136,9 +139,14 @@ def _record(file: RecordFile) -> RunRecord:
 def _tables(record: RunRecord) -> Iterator[tuple[str, object, type | tuple[type, ...]]]:
     """Yield (name, value, kind) of what others read from a record's inner tables without asking."""
     yield "recipe.input", record.recipe.get("input", {}), Mapping
+    if "blend" in record.recipe:
+        blend = record.recipe["blend"]
+        yield "recipe.blend.weights", blend.get("weights") if isinstance(blend, Mapping) else None, (list, tuple)
+    yield "cost.train_minutes", record.cost.get("train_minutes"), (int, float, NoneType)
     yield "described.seeds", record.described.get("seeds", []), (list, tuple)
     yield "data.fingerprint", record.data.get("fingerprint"), str
     yield "test_use.opened", record.test_use.get("opened", 0), int
+    yield "test_use.num_lines", record.test_use.get("num_lines", 0), int
 
 
 def unshowable(record: RunRecord) -> str | None:
@@ -156,6 +164,8 @@ def unshowable(record: RunRecord) -> str | None:
         for key, score in result.scores.items():
             if key not in METRICS:
                 return f"this kit knows no metric {key!r}: update the kit"
-            if not all(math.isfinite(number) for number in (score.value, score.low, score.high)):
-                return f"its {key} is not a finite number"
+            if score.metric != key:
+                return f"its score in {key} calls itself one in {score.metric[:40]!r}"
+            if not -LARGEST_SCORE <= score.low <= score.value <= score.high <= LARGEST_SCORE:  # nor is NaN
+                return f"its {key} is no number inside its interval, or one beyond {LARGEST_SCORE:g}"
     return None

@@ -20,8 +20,10 @@ from kit.board.terms import (
     published_conditions,
     published_description,
 )
+from kit.board.test_use import chosen_of
 from kit.home import fingerprint
 from kit.judge.statistics import wilson_interval
+from kit.judge.test_ledger import Chain
 from kit.protocol import OVERLAP, Conditions, Description, Difference, agreement, applies, is_own_draw
 
 SHARES = ("accuracy", "error_rate", "top5_accuracy", "exact_match")  # of images: value and number give the interval
@@ -87,6 +89,7 @@ def groups(
     *,
     seen_from: Conditions | None = None,
     scored_by: Collection[str] = (),
+    chain: Chain | None = None,
 ) -> list[ProtocolGroup]:
     """Part all results of one data set into groups that may be ranked.
 
@@ -95,6 +98,7 @@ def groups(
         results: ours (`kit.board.terms.own_results`), all of this data set.
         seen_from: the conditions from which differences are named; default: those of the latest result of ours.
         scored_by: metrics in which a result under `seen_from` has a score besides its own: these are no difference.
+        chain: the test-use ledger, which counts results that are no longer here; None: those that are given count.
 
     Returns:
         Groups with results of ours first, in their order; then the published ones, those with the fewest differences
@@ -117,7 +121,7 @@ def groups(
     if seen_from is None and results:
         latest = max(results, key=lambda one: one.record.created_at).result
         seen_from, scored_by = own_conditions(latest, baselines), latest.scores.keys()
-    made = [_group(baselines, *one, seen_from=seen_from, scored_by=scored_by) for one in found]
+    made = [_group(baselines, *one, seen_from=seen_from, scored_by=scored_by, chain=chain) for one in found]
     return sorted(made, key=lambda group: (not group.has_ours, len(group.differences), -len(group.rows)))
 
 
@@ -176,15 +180,17 @@ def _group(
     *,
     seen_from: Conditions | None,
     scored_by: Collection[str],
+    chain: Chain | None,
 ) -> ProtocolGroup:
     metric = conditions.metric or ""
+    num_own = _num_chosen_from(own, chain)
     better = greater_is_better(metric)
     scores = [one.result.scores[metric] for one in own]
     compared: Mapping[str, ComparedRow] = {}
     if baselines and own:
         leading = (max if better else min)(scores, key=lambda score: score.value)
         rows = [beside(leading, conditions, baselines, one.row, theirs=one.conditions) for one in published]
-        compared = {row.published.id: row for row in together(rows, chosen_of=len(own))}
+        compared = {row.published.id: row for row in together(rows, chosen_of=num_own)}
     lines = [_own_row(one, conditions) for one in own]
     lines += [_published_row(baselines, one, compared.get(one.row.id)) for one in published]
     lines.sort(key=lambda line: (-line.value if better else line.value, not line.ours, line.year, line.id))
@@ -202,8 +208,19 @@ def _group(
         rows=tuple(_with_ranks(lines)) if ranked else tuple(lines),
         differences=() if own or seen is None else seen.differences,
         not_stated=() if seen is None else seen.not_stated,
-        notes=tuple(_notes(baselines, conditions, lines, chosen_of=len(own) if published else 1, ranked=ranked)),
+        notes=tuple(_notes(baselines, conditions, lines, chosen_of=num_own if published else 1, ranked=ranked)),
     )
+
+
+def _num_chosen_from(own: Sequence[OwnResult], chain: Chain | None) -> int:
+    """Return out of how many results the best of `own` was chosen: with those looked at whose runs are gone."""
+    if chain is None:
+        return len(own)
+    alike: dict[tuple[str, str, str, str], list[OwnResult]] = {}
+    for one in own:
+        key = (one.record.competition, one.result.protocol, str(one.record.data.get("fingerprint")), one.result.kind)
+        alike.setdefault(key, []).append(one)
+    return sum(max(len(some), chosen_of(some[0].record, some[0].result, chain)) for some in alike.values())
 
 
 def _own_row(own: OwnResult, conditions: Conditions) -> GroupRow:

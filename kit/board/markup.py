@@ -22,6 +22,8 @@ _UNSHOWN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
 )
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,119}")
+_TAKEN = ("index", "assets")  # by the site itself
+_TAKEN_STARTS = ("report-", "sweep-")  # of the pages beside a run's
 _LONGEST_STEM = 60  # characters of a name that is made
 
 
@@ -60,12 +62,15 @@ def name(value: object) -> str:
 def file_name(value: str) -> str:
     """Return a file name (without suffix) for a name from outside: itself where it is plain, else one with a hash.
 
-    No two names give the same file, on file systems that ignore case as well, and none leaves its folder.
+    No two names give the same file, on file systems that ignore case as well, none leaves its folder, and none is that
+    of another page of the site.
     """
-    if _PLAIN_NAME.fullmatch(value) and ".." not in value and value != "index":
+    plain = _PLAIN_NAME.fullmatch(value) and ".." not in value
+    if plain and value not in _TAKEN and not value.startswith(_TAKEN_STARTS):
         return value
     stem = re.sub(r"[^a-z0-9_-]+", "-", value.lower()).strip("-_")[:_LONGEST_STEM] or "name"
-    return f"{stem}-{hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()[:12]}"
+    made = f"{stem}-{hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()[:12]}"
+    return f"name-{made}" if made.startswith(_TAKEN_STARTS) else made
 
 
 def number(value: float | None, *, digits: int = 4) -> str:

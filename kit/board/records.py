@@ -89,7 +89,21 @@ def read_record(path: Path) -> RunRecord:
     if version != SCHEMA_VERSION:
         raise DataError(f"{path} is a record of schema {version}; this kit reads {SCHEMA_VERSION}. Update the kit.")
     record: RunRecord = checked(RunRecord, data, where=str(path), error_kind=DataError)
+    if fault := name_fault(record.run_id, path):
+        raise DataError(f"{path} is not a run record: {fault}. Remove it, or run the command that made it again.")
     return record
+
+
+def name_fault(run_id: str, path: Path) -> str:
+    """Return why the run id in the record at `path` cannot be that run's, or "": files are written by its name.
+
+    A record among the runs of this machine stands in the folder of its run; one that was published names no path.
+    """
+    if run_id in ("", ".", "..") or "\0" in run_id or "\\" in run_id or Path(run_id).name != run_id:
+        return f"its run_id {run_id[:80]!r} is not the name of a folder"
+    if path.name == "record.json" and path.parent.parent == family("runs") and path.parent.name != run_id:
+        return f"it calls itself {run_id[:80]!r}, and stands in the folder of another run"
+    return ""
 
 
 def all_records(*folders: Path) -> list[RunRecord]:

@@ -11,9 +11,10 @@ from kit.board.facts import facts_of
 from kit.board.markup import Cell, Column, file_name, name, single_page, table, text
 from kit.board.records import RunRecord, run_folder
 from kit.board.run_parts import cost, lead, making, scores, test_use, verdicts
+from kit.board.test_use import uses_of_records
 from kit.home import write_text
 from kit.interpret.section import Section, SectionFigure, SectionTable
-from kit.judge.test_ledger import Chain, read_chain
+from kit.judge.test_ledger import Chain, check_chain
 
 SORTED_FROM = 8  # rows of a table
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -30,7 +31,8 @@ def write_report(record: RunRecord, *, sections: Sequence[Section] = ()) -> Path
     folder = run_folder(record.run_id)
     told = [calibration_section(folder / "predictions" / "out-of-fold.csv"), *sections]
     path = folder / "report.html"
-    write_text(path, report_page(record, sections=told, published=published, chain=read_chain()))
+    chain = check_chain(uses_of_records())
+    write_text(path, report_page(record, sections=told, published=published, chain=chain))
     return path
 
 
@@ -54,7 +56,7 @@ def report_page(record: RunRecord, *, sections: Sequence[Section], published: Ba
         f'<div class="verdict">{test_use(record, chain)}</div>',
         f'<nav class="contents" aria-label="On this page"><ul>{items}</ul></nav>',
         scores(record),
-        verdicts(record, lambda _: published),
+        verdicts(record, lambda _: published, chain=chain),
         *(_section(section) for section in sections),
         cost(record),
         making(record),

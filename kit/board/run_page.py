@@ -23,7 +23,7 @@ def run_page(shelf: Shelf, record: RunRecord, *, report: str = "") -> str:
         test_use(record, shelf.chain),
         link if report else "",
         scores(record),
-        verdicts(record, shelf.comparable),
+        verdicts(record, shelf.comparable, chain=shelf.chain),
         cost(record),
         making(record),
     ]

@@ -11,7 +11,7 @@ from kit.board.facts import RunFacts, missing_images, num_folds
 from kit.board.markup import Cell, Column, details, name, number, pairs, short, table, text
 from kit.board.records import Result, RunRecord
 from kit.board.terms import own_conditions, results_of
-from kit.board.test_use import selection_words
+from kit.board.test_use import chosen_of, selection_words
 from kit.judge.statistics import Score
 from kit.judge.test_ledger import Chain
 from kit.metrics import METRICS
@@ -131,19 +131,20 @@ def _span(score: Score) -> tuple[float, float]:
     return (0.0, 1.0) if score.low >= 0 and score.high <= 1 else (min(0.0, score.low), max(score.high, 0.0) * 1.25)
 
 
-def verdicts(record: RunRecord, published: Callable[[Result], Baselines | None]) -> str:
+def verdicts(record: RunRecord, published: Callable[[Result], Baselines | None], *, chain: Chain) -> str:
     """Return which published results stand beside the run's, with verdicts in words; and why the others may not.
 
     Args:
         record: of the run.
         published: gives the published results to set beside a result: all, or the comparable ones alone.
+        chain: the test-use ledger: for each run whose test was looked at, a p counts once.
     """
     parts = ['<h2 id="published">Beside published results</h2>']
     for result in results_of(record):
         found = published(result)
         if found is None:
             return f"{parts[0]}<p>No published results are known for <code>{text(record.baselines)}</code>.</p>"
-        rows = compare(result, found)
+        rows = compare(result, found, chosen_of=chosen_of(record, result, chain))
         beside = [row for row in rows if row.agreement.comparable]
         heading = f"{result.protocol}: {kind_in_words(record, result.kind)}"
         parts.append(f"<h3>{name(heading)}</h3>")

@@ -44,7 +44,7 @@ class Shelf:
     @cached_property
     def groups(self) -> list[ProtocolGroup]:
         """Return the protocol groups, those with runs of ours first."""
-        found = groups(self.published, own_results(self.records))
+        found = groups(self.published, own_results(self.records), chain=self.chain)
         return sorted(found, key=lambda group: not group.has_ours)
 
     @cached_property

@@ -13,9 +13,9 @@ of a run makes one competition's pages and the index. Every file is replaced who
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -23,16 +23,19 @@ from kit.board.baselines import Baselines
 from kit.board.claims import Claim, claims_of
 from kit.board.compare import load_published
 from kit.board.competition_page import competition_page
-from kit.board.gather import Gathered, LeftOut, board_folders, gather, read_records, unshowable
+from kit.board.gather import Gathered, LeftOut, RecordFile, board_folders, gather, read_records
 from kit.board.index import IndexRow, index_page, index_row
 from kit.board.markup import SCRIPT, file_name, script_text, style_text
-from kit.board.records import RunRecord, run_folder
+from kit.board.records import run_folder
 from kit.board.run_page import run_page
 from kit.board.shelf import Shelf, Sweep
 from kit.competition import Competition, competition_folders, package_folder, read_competition
 from kit.errors import KitError
 from kit.home import explained, family, filling, fingerprint, make_folder, write_text
-from kit.judge.test_ledger import Chain, check_chain, read_chain
+from kit.judge.test_ledger import Chain, check_chain
+
+# What other people's numbers and tables may raise that nobody thought of when a record was checked.
+UNFORESEEN = (ValueError, TypeError, KeyError, OverflowError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,29 +55,7 @@ class _Wanted:
     slug: str
     baselines_id: str
     competition: Competition | None
-    runs: Mapping[str, str]  # run id -> digest of its record
-    load: Callable[[], tuple[list[RunRecord], list[LeftOut]]]
-    left_out: Sequence[LeftOut] = field(default=())
-
-
-def write_board(records: Sequence[RunRecord], *, folder: Path | None = None) -> list[Path]:
-    """Write the site of just these records; return the pages of their competitions, the index last."""
-    shown = [record for record in records if unshowable(record) is None]
-    left_out = [LeftOut(path=record.run_id, why=why) for record in records if (why := unshowable(record))]
-    wanted = []
-    for slug in sorted({record.competition for record in shown}):
-        mine = [record for record in shown if record.competition == slug]
-        wanted.append(
-            _Wanted(
-                slug=slug,
-                baselines_id=mine[-1].baselines,
-                competition=None,
-                runs={one.run_id: fingerprint(json.dumps(one.as_dict(), default=str)) for one in mine},
-                load=lambda mine=mine: (mine, []),  # type: ignore[misc]
-            )
-        )
-    site = _write(wanted, left_out, chain=read_chain(), folder=folder or family("board"))
-    return [*site.pages.values(), site.index]
+    files: Sequence[RecordFile]
 
 
 def write_site(
@@ -111,8 +92,7 @@ def _wanted(slug: str, found: Gathered, competition: Competition | None) -> _Wan
         slug=slug,
         baselines_id=competition.baselines_id if competition else "",
         competition=competition,
-        runs={file.run_id: file.digest for file in files},
-        load=lambda: read_records(files),
+        files=files,
     )
 
 
@@ -127,7 +107,7 @@ def _write(wanted: Sequence[_Wanted], left_out: Sequence[LeftOut], *, chain: Cha
         for one in wanted:
             extras = _Extras(
                 sweeps=sweeps.get(one.slug, ()),
-                reports=_reports(one.runs),
+                reports=_reports(file.run_id for file in one.files),
                 chain=replace(chain, looks=tuple(chain.of(one.slug))),
             )
             inputs = fingerprint(common, _inputs(one, extras))
@@ -157,8 +137,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _make(one: _Wanted, extras: "_Extras", published_of: "_PublishedOf", *, folder: Path) -> IndexRow:
-    """Make a competition's pages: of its runs and sweeps in one folder that is replaced whole, then its own."""
-    records, left_out = one.load()
+    """Make a competition's pages; a record that takes its page down is left out of them."""
+    records, left_out = read_records(one.files)
     baselines_id = one.baselines_id or (records[-1].baselines if records else one.slug)
     published, fault = published_of(baselines_id)
     shelf = Shelf(
@@ -176,10 +156,34 @@ def _make(one: _Wanted, extras: "_Extras", published_of: "_PublishedOf", *, fold
         left_out=left_out,
         chain=extras.chain,
     )
+    try:
+        return _write_pages(shelf, extras, folder=folder)
+    except UNFORESEEN:
+        return _write_pages(_without_faulty(shelf, one.files), extras, folder=folder)
+
+
+def _without_faulty(shelf: Shelf, files: Sequence[RecordFile]) -> Shelf:
+    """Return a competition without the records of which, each taken alone, no page can be made: left out and named."""
+    path_of = {file.run_id: str(file.path) for file in files}
+    shown, left_out = [], list(shelf.left_out)
+    for record in shelf.records:
+        alone = replace(shelf, records=[record])
+        try:
+            run_page(alone, record), competition_page(alone), index_row(alone)
+        except UNFORESEEN as error:
+            why = f"no page can be made of it ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            left_out.append(LeftOut(path=path_of[record.run_id], why=why))
+        else:
+            shown.append(record)
+    return replace(shelf, records=shown, left_out=left_out)
+
+
+def _write_pages(shelf: Shelf, extras: "_Extras", *, folder: Path) -> IndexRow:
+    """Write a competition's pages: of its runs and sweeps in one folder that is replaced whole, then its own."""
     with filling(folder / shelf.folder) as part:
         for sweep in extras.sweeps:
             shutil.copyfile(sweep.page, part / sweep.file)
-        for record in records:
+        for record in shelf.records:
             report = f"report-{file_name(record.run_id)}.html" if record.run_id in extras.reports else ""
             if report:
                 shutil.copyfile(_report(record.run_id), part / report)
@@ -241,7 +245,7 @@ def _sweeps() -> dict[str, list[_SweepFile]]:
     return found
 
 
-def _reports(runs: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+def _reports(runs: Iterable[str]) -> dict[str, tuple[int, int]]:
     # A run id that is no plain file name comes from no run of this machine.
     plain = [run_id for run_id in runs if file_name(run_id) == run_id]
     return {run_id: _stamp(path) for run_id in plain if (path := _report(run_id)).is_file()}
@@ -259,7 +263,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _inputs(one: _Wanted, extras: _Extras) -> str:
     """Return a fingerprint of all that a competition's pages depend on, besides code and published results."""
     about = (one.competition.folder / "competition.toml").read_bytes() if one.competition else b""
-    runs = json.dumps(sorted(one.runs.items()))
+    runs = json.dumps(sorted((file.run_id, file.digest) for file in one.files))
     beside = (repr(extras.sweeps), repr(sorted(extras.reports.items())), extras.chain.fault)
     return fingerprint(json.dumps(one.slug), about, runs, *beside, *(look.hash for look in extras.chain.looks))
 

@@ -32,11 +32,11 @@ def blend(
 ) -> None:
     """Make one answer of several runs: chosen out of fold, its worth told by nested cross-validation."""
     from kit.blend.blend import blend as blend_runs
-    from kit.board.records import board_records, run_folder
-    from kit.board.site import write_board
+    from kit.board.records import run_folder
+    from kit.board.site import write_site
 
     report = blend_runs(slug, runs, rule=rule, mirror=mirror, labels=labels, say=say)
-    pages = write_board(board_records())
+    page = write_site().pages[slug]
     if as_json:
         json.dump(report.as_dict(), sys.stdout, indent=2, allow_nan=False)
         print()
@@ -47,7 +47,7 @@ def blend(
     if (folder / "submission.csv").is_file():
         print(f"submission  {folder / 'submission.csv'}")
     print(f"all of it   {folder / 'blend.json'}")
-    print(f"board       {next(page for page in pages if page.stem == slug)}")
+    print(f"board       {page}")
 
 
 def _show(report: "BlendReport") -> None:

@@ -13,7 +13,9 @@ from typing import Any
 
 from kit.board.baselines import Baselines
 from kit.board.claims import Claim, unresolved_words
+from kit.board.duel import Duel, KindDuel, MetricDuel
 from kit.board.groups import GroupRow, ProtocolGroup
+from kit.judge.paired import interval_text, measured
 from kit.protocol import LABELS, Conditions
 from kit.store.decode import printable
 
@@ -83,7 +85,7 @@ def _show_group(number: int, group: ProtocolGroup) -> None:
         said = (f"{LABELS[one.field]}: {one.theirs}, not {one.ours} (rule {one.rule})" for one in group.differences)
         _print(f"differs in {'; '.join(said)}", indent=3, hang=2)
     for note in group.notes:
-        _print(note, indent=3)
+        _print(printable(note), indent=3)
     shared = set.intersection(*(set(row.not_stated) for row in group.rows if not row.ours), set(LABELS))
     if shared and any(not row.ours for row in group.rows):
         _print(f"not stated by any of these: {_named(name for name in LABELS if name in shared)}", indent=3, hang=2)
@@ -162,3 +164,64 @@ def print_json(found: Sequence[ProtocolGroup], claims: Sequence[Claim], baseline
         "comparability": list(baselines.comparability) if baselines else [],
     }
     print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def show_duel(title: str, found: Duel) -> None:
+    """Print what two runs of ours on the same images say against each other."""
+    _print(_styled(title, bold=True))
+    _print(f"run      {printable(found.run)}")
+    _print(f"against  {printable(found.against)}")
+    for of in found.kinds:
+        print()
+        _show_kind(of)
+    for kind, why in found.left_out.items():
+        print()
+        _print(f"{kind} predictions are not compared: {printable(why)}", hang=2)
+    print()
+    _print(
+        "Differences are positive where the run is better. Intervals and p are about other images with these very "
+        "networks, those over folds also about other trainings; verdicts count all comparisons of either sort together "
+        "(Holm). Who takes the better of two by their scores on test images has chosen on the test."
+    )
+
+
+def _show_kind(of: KindDuel) -> None:
+    _print(_styled(f"{of.kind} predictions of the same {_count(of.num_images, 'image')}", bold=True))
+    for one in of.metrics:
+        _show_metric(one)
+    if of.one_right is None:
+        return
+    said = f"Just one of the two is right on {_count(of.one_right, 'image')}. "
+    if of.smallest is None:
+        _print(f"{said}That is too few to show any difference of their shares of right answers.", indent=2, hang=2)
+    else:
+        _print(
+            f"{said}The smallest difference of the shares of right answers that these could show, with 80 % power: "
+            f"{100 * of.smallest:.2f} points.",
+            indent=2,
+            hang=2,
+        )
+
+
+def _show_metric(one: MetricDuel) -> None:
+    pair = one.difference
+    text = (
+        f"{one.metric}: {_number(one.run)} against {_number(one.against)}, {measured(pair.mean, one.metric)} "
+        f"{interval_text(pair.low, pair.high, metric=one.metric)}, p = {pair.p_value:.2g}"
+    )
+    exact = f"; McNemar's exact p = {pair.p_by_seed[0]:.2g}" if pair.p_by_seed else ""
+    _print(
+        f"{text}{exact}; together p = {one.p_together:.2g}: {_styled(printable(one.verdict), bold=True)}",
+        indent=2,
+        hang=4,
+    )
+    if one.folds is not None:
+        test = one.folds.test
+        _print(f"by fold: {one.folds.run}; against {one.folds.against}", indent=6, hang=2)
+        _print(
+            f"the same folds, corrected resampled test: {measured(test.mean, one.metric)} "
+            f"{interval_text(test.low, test.high, metric=one.metric)}, p = {test.p_value:.2g}; "
+            f"together p = {one.folds.p_together:.2g}: {printable(one.folds.verdict)}",
+            indent=6,
+            hang=2,
+        )

@@ -122,6 +122,8 @@ def _show(found: "OutsideJudgement", path: Path) -> None:
     print(f"\n  {result.protocol} ({'test images' if result.kind == 'test' else 'training images, out of fold'})")
     show_scores(result)
     show_conditions(result.conditions)
+    if found.test_use:
+        print(f"\n{found.test_use[:1].upper()}{found.test_use[1:]}.")
     if found.claim is None:
         print(f"\nNo published results are known for {found.competition.baselines_id}.")
         return

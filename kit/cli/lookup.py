@@ -96,25 +96,38 @@ def compare(
     run: Annotated[
         str | None, typer.Option("--run", metavar="RUN", help="Id of one run, or its start; default: all.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="RUN", help="Compare --run with this run of ours, image by image."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
 ) -> None:
-    """Rank results that may be ranked, ours and published ones; name the fields in which the others differ."""
+    """Rank results that may be ranked, ours and published ones; name the fields in which the others differ.
+
+    With --against: two runs of ours on the same images, and whether one of them is better.
+    """
     from kit.board.claims import claims_of, claims_of_runs, usual_conditions
     from kit.board.compare import load_published
     from kit.board.groups import groups
     from kit.board.records import all_records, find_record
+    from kit.board.seed_notes import with_seed_notes
     from kit.board.terms import own_results
     from kit.cli.comparison import print_json, show_claims, show_groups
     from kit.competition import load_competition
     from kit.judge.judgement import ALWAYS
+    from kit.judge.test_ledger import read_chain
 
     competition = load_competition(slug)
+    if against is not None:
+        _compare_two(competition, run, against, as_json=as_json)
+        return
     published = load_published(competition.baselines_id)
     records = [find_record(run)] if run else [record for record in all_records() if record.competition == slug]
     _refuse_other_competition(records, slug)
     results = own_results(records)
     seen_from = None if records or published is None else usual_conditions(competition, published)
-    found = groups(published, results, seen_from=seen_from, scored_by=ALWAYS)
+    parted = groups(published, results, seen_from=seen_from, scored_by=ALWAYS, chain=read_chain())
+    found = with_seed_notes(parted, records)
     own = claims_of_runs(results, published) if published else []
     seen = [one.conditions for one in own]
     could = [one for one in claims_of(competition, published) if one.conditions not in seen] if published else []
@@ -126,6 +139,29 @@ def compare(
         print(f"\nNo published results are known for {competition.baselines_id}.")
         return
     show_claims(own, could, published)
+
+
+def _compare_two(competition: "Competition", run: str | None, against: str, *, as_json: bool) -> None:
+    """Print what two runs of ours on the same images say against each other."""
+    import json
+
+    from kit.board.duel import duel
+    from kit.board.records import find_record
+    from kit.cli.comparison import show_duel
+    from kit.errors import ConfigError
+
+    if run is None:
+        raise ConfigError(
+            f"--against names the second of two runs. Name the first too: `kit compare {competition.slug} --run RUN "
+            f"--against {against}`."
+        )
+    records = [find_record(run), find_record(against)]
+    _refuse_other_competition(records, competition.slug)
+    found = duel(*records, classes=competition.classes)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        show_duel(competition.title, found)
 
 
 def _refuse_other_competition(records: "list[RunRecord]", slug: str) -> None:

@@ -4,6 +4,8 @@ from kit.board.baselines import Baselines
 from kit.board.compare import ComparedRow, compare
 from kit.board.records import Result, RunRecord
 from kit.board.terms import results_of
+from kit.board.test_use import chosen_of
+from kit.judge.test_ledger import read_chain
 
 KINDS = {
     "test": "one model, test images",
@@ -47,8 +49,9 @@ def show_comparison(record: RunRecord, published: Baselines | None) -> None:
     if published is None:
         print(f"\nNo published results are known for {record.baselines}.")
         return
+    chain = read_chain()
     for result in results_of(record):
-        rows = compare(result, published)
+        rows = compare(result, published, chosen_of=chosen_of(record, result, chain))
         beside = [row for row in rows if row.agreement.comparable]
         print(f"\nPublished results beside {_heading(record, result)}: {len(beside)} of {len(rows)}")
         for row in beside:

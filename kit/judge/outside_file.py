@@ -228,7 +228,10 @@ def _refuse_columns(path: Path, found: Sequence[str], wanted: Sequence[str], *, 
 def _numbers(
     path: Path, text: pd.DataFrame, columns: Sequence[str], id_column: str, *, several: bool
 ) -> NDArray[np.float64]:
-    """Return (N, len(columns)) probabilities in [0, 1]; rows sum to 1 unless an image may have several labels."""
+    """Return (N, len(columns)) probabilities in [0, 1]; rows sum to 1 unless an image may have several labels.
+
+    What rounding left a row above 1 or below is divided out: the log loss would pay for it.
+    """
 
     def place(row: int, column: int) -> str:
         return f"line {row + 2}, image {text[id_column].iloc[row][:200]!r}, column {str(columns[column])[:80]!r}"
@@ -248,7 +251,8 @@ def _numbers(
             "Probabilities are expected, not logits or percent.",
         )
     if not several:
-        off = np.abs(numbers.sum(axis=1) - 1)
+        total = numbers.sum(axis=1, keepdims=True)
+        off = np.abs(total[:, 0] - 1)
         if (off > SUM_TOLERANCE).any():
             row = int(off.argmax())
             _refuse(
@@ -257,6 +261,7 @@ def _numbers(
                 f"{numbers[row].sum():.4g} in line {row + 2}, image {text[id_column].iloc[row][:200]!r}. Divide each "
                 "row by its sum, if that is what is meant.",
             )
+        numbers = numbers / total
     return numbers
 
 

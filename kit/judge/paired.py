@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.errors import DataError
-from kit.judge.bootstrap import Counts, draws_of, no_spread, strata_of, weighted
+from kit.judge.bootstrap import CHUNK_BYTES, Counts, draws_of, no_spread, strata_of, weighted
 from kit.judge.predict import Predictions
-from kit.judge.statistics import CONFIDENCE, LEVEL, NUM_DRAWS, verdict_on
-from kit.metrics import METRICS, Probabilities, Truth, class_of
+from kit.judge.repeats import wide_enough
+from kit.judge.statistics import CONFIDENCE, LEVEL, NUM_DRAWS, SHARES, verdict_on
+from kit.metrics import METRICS, Probabilities, Truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,12 @@ def compare_pairs(
     the interval is Student's with Satterthwaite's degrees of freedom (1946). With one seed it is that of other images
     with these very networks, which is said.
 
+    Few images that differ are no normal sample, and where all of a class change at once a stratified bootstrap has no
+    spread. So p is at least that of tests which need neither: with one seed, for a share of right answers, McNemar's;
+    else Fisher's randomisation test, in which a coin is tossed for each image on which of the two gave which answer:
+    the share of draws that come up to the difference, if any does, and 2 / 2^k where k images were answered
+    differently. Where they decide, the interval is made as wide as befits that p.
+
     Args:
         first: labelled predictions, one per seed.
         second: the same of the other way, in the same order of seeds; their rows may be in any order.
@@ -120,25 +128,86 @@ def compare_pairs(
 
     draws = draws_of(gained, strata_of(truth), num_draws=num_draws, seed=seed)
     of_images = 0.0 if no_spread(draws) else float(np.nanvar(draws))
-    half, p_value, over = _half_width(mean, of_images, by_seed, num_images=len(truth))
-    right = [
-        (one.argmax(axis=1) == class_of(truth), other.argmax(axis=1) == class_of(truth))
-        for one, other in zip(theirs, ours, strict=True)
-        if metric in ("accuracy", "error_rate")
-    ]
+    half, student, over = _half_width(mean, of_images, by_seed, num_images=len(truth))
+    p_by_seed = tuple(_mcnemar_of(metric, truth, a, b) for a, b in zip(theirs, ours, strict=True) if metric in SHARES)
+    differ = np.any([_differ(metric, truth, a, b) for a, b in zip(theirs, ours, strict=True)], axis=0)
+    p_value = max(student, min(1.0, 2.0 ** (1 - int(differ.sum()))))
+    if p_by_seed and len(first) == 1:
+        p_value = max(p_value, *p_by_seed)
+    elif p_value < LEVEL:
+        answered = list(zip(theirs, ours, strict=True))
+        p_value = max(p_value, _randomised(metric, truth, answered, differ, num_draws=num_draws, seed=seed))
+    wide = wide_enough(half, mean=mean, p_value=p_value) if p_value > student else half
     return Difference(
         metric=metric,
         first=scores[0],
         second=scores[1],
         by_seed=by_seed,
-        p_by_seed=tuple(mcnemar(int((b & ~a).sum()), int((a & ~b).sum())) for a, b in right),
+        p_by_seed=p_by_seed,
         mean=mean,
-        low=mean - half,
-        high=mean + half,
+        low=mean - wide,
+        high=mean + wide,
         p_value=p_value,
         num_images=len(truth),
-        interval=f"{over}: bootstrap of the images, {num_draws:,} draws, and Student's t",
+        interval=f"{over}: bootstrap of the images, {num_draws:,} draws, and Student's t"
+        + (", widened as an exact or randomised test asks" if wide > half else ""),
     )
+
+
+def _mcnemar_of(metric: str, truth: Truth, first: Probabilities, second: Probabilities) -> float:
+    """Return McNemar's p of two answers (N, C), for a metric that is a share of images."""
+    per_image = METRICS[metric].per_image
+    assert per_image is not None
+    gained = per_image(truth, second) - per_image(truth, first)  # (N,) of -1, 0, 1
+    return mcnemar(int((gained > 0).sum()), int((gained < 0).sum()))
+
+
+def _differ(metric: str, truth: Truth, first: Probabilities, second: Probabilities) -> NDArray[np.bool_]:
+    """Return (N,): whether two answers (N, C) to an image can bring the metric different values."""
+    known = METRICS[metric]
+    if known.per_image is not None:
+        return np.asarray(known.per_image(truth, first) != known.per_image(truth, second))
+    if known.takes == "classes":
+        return np.asarray(first.argmax(axis=1) != second.argmax(axis=1))
+    return np.asarray((first != second).any(axis=1))
+
+
+def _randomised(
+    metric: str,
+    truth: Truth,
+    answered: Sequence[tuple[Probabilities, Probabilities]],
+    differ: NDArray[np.bool_],
+    *,
+    num_draws: int,
+    seed: int,
+) -> float:
+    """Return the p of Fisher's randomisation test of the mean difference; 0 where no draw comes up to it.
+
+    Each image is there twice, with the one answer and the other, and a draw counts one of them for each way: the same
+    one for all seeds.
+
+    Args:
+        metric: a key of METRICS.
+        truth: class indices (N,) or targets (N, C).
+        answered: by seed, the first way's probabilities (N, C) and the second's.
+        differ: (N,), images on which the coin decides anything.
+        num_draws: how often coins are tossed.
+        seed: of numpy's generator.
+    """
+    twice = np.concatenate([truth, truth])
+    scores = [weighted(metric, twice, np.concatenate(pair)) for pair in answered]
+
+    def apart(swapped: Counts) -> Counts:  # (N, D) of 0 and 1 -> (D,)
+        one, other = np.concatenate([1 - swapped, swapped]), np.concatenate([swapped, 1 - swapped])
+        return np.asarray(np.abs(np.mean([score(other) - score(one) for score in scores], axis=0)))
+
+    random, reached = np.random.default_rng(seed), 0
+    least = float(apart(np.zeros((len(truth), 1)))[0]) - 1e-12
+    in_chunk = max(1, CHUNK_BYTES // (16 * len(truth)))
+    for done in range(0, num_draws, in_chunk):
+        coins = random.random((len(truth), min(in_chunk, num_draws - done))) < 0.5
+        reached += int((apart((coins & differ[:, None]).astype(np.float64)) >= least).sum())
+    return (reached + 1) / (num_draws + 1) if reached else 0.0
 
 
 def _refuse_others(one: Predictions, first: Predictions) -> None:
@@ -165,7 +234,7 @@ def _rows(predictions: Predictions, order: Sequence[str]) -> tuple[Truth, Probab
 def _half_width(
     mean: float, of_images: float, by_seed: Sequence[float], *, num_images: int
 ) -> tuple[float, float, str]:
-    """Return half the interval's width, the two-sided p that belongs to it, and over what they are.
+    """Return half the width of Student's interval, the two-sided p that belongs to it, and over what they are.
 
     Args:
         mean: of the differences.
@@ -179,9 +248,8 @@ def _half_width(
     over = f"over images and {num_seeds} seeds" if num_seeds > 1 else "over images alone, since there is one seed"
     of_seeds = float(np.var(by_seed, ddof=1)) / num_seeds if num_seeds > 1 else 0.0
     total = of_images + of_seeds
-    if total == 0:  # every image and seed says the same: what is left is a sign test's chance of so many alike
-        p_value = 1.0 if mean == 0 else min(1.0, 2.0 ** (1 - num_images))
-        return abs(mean) if p_value >= LEVEL else 0.0, p_value, over
+    if total == 0:  # every image and seed says the same: that alone tells nothing about chance
+        return 0.0, 1.0 if mean == 0 else 0.0, over
     squares = of_images**2 / max(1, num_images - 1) + (of_seeds**2 / (num_seeds - 1) if num_seeds > 1 else 0.0)
     degrees, error = total**2 / squares, math.sqrt(total)
     half = float(t.ppf((1 + CONFIDENCE) / 2, degrees)) * error

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kit.judge.paired import interval_text, measured
-from kit.judge.statistics import BOUNDED_MEANS, CONFIDENCE, NO_VERDICT, SHARES, Score, verdict_on
+from kit.judge.statistics import BOUNDED_MEANS, CONFIDENCE, LEVEL, NO_VERDICT, SHARES, Score, verdict_on
 from kit.metrics import METRICS
 
 POWER = 0.8  # with which a difference is to be found, where one asks for the smallest
@@ -39,6 +39,9 @@ def against_published(score: Score, *, value: float, num_images: int | None) -> 
     The interval of the difference is put together from the two values' own 95 % intervals: Newcombe's (1998, "Interval
     estimation for the difference between independent proportions", method 10) for shares of images, and for other
     metrics the same rule with our bootstrap's interval (Zou and Donner 2008). The published value has Wilson's.
+
+    Where our interval has no width, since all draws of its bootstrap were alike, nothing is known about chance, and
+    there is no verdict.
 
     Args:
         score: ours, with its interval.
@@ -90,7 +93,7 @@ def _no_test(score: Score, *, value: float, num_images: int | None) -> str:
         return "the number of images behind the published value is not known, and with it its error"
     if not (0 <= value <= 1 and num_images > 0):
         return f"the published {value} on {num_images} images is no share of images"
-    return "" if score.low <= score.value <= score.high else "our score has no interval"
+    return "" if score.low <= score.value <= score.high and score.low < score.high else "our score has no interval"
 
 
 @lru_cache(maxsize=4096)  # a board sets every run beside the same few hundred published values
@@ -106,8 +109,6 @@ def _two_sided_p(difference: float, *, half_width: float) -> float:
     """Return the normal two-sided p of a difference whose 95 % interval reaches `half_width` towards zero."""
     if difference == 0:
         return 1.0
-    if half_width == 0:
-        return 0.0
     return math.erfc(abs(difference) / half_width * _critical() / math.sqrt(2))
 
 
@@ -157,10 +158,13 @@ def smallest_paired_difference(discordance: float, *, num_images: int) -> float:
         num_images: that both answered.
 
     Returns:
-        The difference of the accuracies in [0, discordance]; NaN where even that would not be found.
+        The difference of the accuracies in (0, discordance]; NaN where even that would not be found, as where they are
+        fewer than six images, of which the exact test's p is never below 2 / 2^5.
     """
     from statistics import NormalDist
 
+    if 2.0 ** (1 - num_images * discordance) >= LEVEL:
+        return float("nan")
     a, b, n = _critical(), NormalDist().inv_cdf(POWER), num_images
     # Squared and solved for d: (n + b^2) d^2 - 2 a sqrt(n q) d + (a^2 - b^2) q = 0, the greater root.
     half = a * math.sqrt(n * discordance)

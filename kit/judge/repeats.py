@@ -13,6 +13,8 @@ import numpy as np
 from kit.errors import DataError
 from kit.judge.statistics import CONFIDENCE, LEVEL, verdict_on
 
+ROUNDING = 1e-12  # differences of scores that are nearer to each other are equal
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeedMean:
@@ -21,11 +23,13 @@ class SeedMean:
     values: tuple[float, ...]  # by seed
     mean: float
     deviation: float  # sample standard deviation (ddof 1) of one training
-    low: float  # 95 % interval of the mean over all seeds, on these very images
-    high: float
+    low: float | None  # 95 % interval of the mean over all seeds, on these very images; None where all are equal
+    high: float | None
 
     def __str__(self) -> str:
         """Return e.g. "0.9412 [0.9350, 0.9474] over 3 seeds (s = 0.0025), on these images"."""
+        if self.low is None or self.high is None:
+            return f"{self.mean:.4f} over {len(self.values)} seeds on these images, all equal, which gives no interval"
         return (
             f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}] over {len(self.values)} seeds "
             f"(s = {self.deviation:.4f}), on these images"
@@ -63,13 +67,15 @@ class FoldTest:
 def over_seeds(values: Sequence[float]) -> SeedMean:
     """Return the mean over seeds with Student's 95 % interval (standard deviation with ddof 1).
 
-    The interval is about other seeds on the same images. What other images would have shown is not in it.
+    The interval is about other seeds on the same images. What other images would have shown is not in it. Seeds that
+    are all equal tell nothing about chance, and there is none.
 
     Raises:
         DataError: fewer than two values, which have no spread.
     """
     half, mean, deviation = _student(values, factor=1 / max(1, len(values)), what="seeds")
-    return SeedMean(values=tuple(values), mean=mean, deviation=deviation, low=mean - half, high=mean + half)
+    low, high = (None, None) if deviation <= ROUNDING * max(1.0, abs(mean)) else (mean - half, mean + half)
+    return SeedMean(values=tuple(values), mean=mean, deviation=deviation, low=low, high=high)
 
 
 def over_folds(values: Sequence[float]) -> FoldSpread:
@@ -89,7 +95,8 @@ def compare_folds(
 
     The corrected resampled t test (Nadeau and Bengio 2003, "Inference for the generalization error"): the variance of
     the mean of k differences is s^2 (1/k + held out / trained on), and a fold of K holds out 1 / (K - 1) of what it
-    trains on. Student's t with k - 1 degrees of freedom.
+    trains on. Student's t with k - 1 degrees of freedom. Where all differences are equal, within rounding, they tell
+    nothing about chance: p is then that of k tosses of a coin, 2 / 2^k, and the interval is as wide as befits it.
 
     Args:
         first: a score per fold.
@@ -111,9 +118,11 @@ def compare_folds(
     by_fold = tuple(sign * (b - a) for a, b in zip(first, second, strict=True))
     factor = 1 / max(1, len(by_fold)) + 1 / max(1, num_folds - 1)
     half, mean, deviation = _student(by_fold, factor=factor, what="folds")
-    error = deviation * math.sqrt(factor)
-    alike = 1.0 if mean == 0 else 0.0  # where all folds show the same difference
-    p_value = float(2 * t.sf(abs(mean) / error, len(by_fold) - 1)) if error > 0 else alike
+    if deviation <= ROUNDING * max(1.0, abs(mean)):
+        p_value = 1.0 if abs(mean) <= ROUNDING else 2.0 ** (1 - len(by_fold))
+        half = wide_enough(half, mean=mean, p_value=p_value)
+    else:
+        p_value = float(2 * t.sf(abs(mean) / (deviation * math.sqrt(factor)), len(by_fold) - 1))
     return FoldTest(
         by_fold=by_fold,
         mean=mean,
@@ -122,6 +131,22 @@ def compare_folds(
         p_value=p_value,
         verdict=verdict_on(mean, p_value=p_value),
     )
+
+
+def wide_enough(half: float, *, mean: float, p_value: float) -> float:
+    """Return half the width of an interval that says no more than a p which was found in another way.
+
+    Below 0.05 that of the normal difference with this p; else at least up to zero.
+
+    Args:
+        half: half the width that was found, which is never made less.
+        mean: the middle of the interval.
+        p_value: two-sided, of the mean.
+    """
+    from scipy.stats import norm
+
+    share = 1.0 if p_value >= LEVEL else float(norm.isf(LEVEL / 2) / norm.isf(p_value / 2))
+    return max(half, abs(mean) * share)
 
 
 def _student(values: Sequence[float], *, factor: float, what: str) -> tuple[float, float, float]:

@@ -20,7 +20,6 @@ from typing import Any, Literal, get_args
 
 from kit.errors import StorageError
 from kit.home import explained, family, make_folder
-from kit.metrics import METRICS
 from kit.progress import Say
 
 Opened = Literal["test labels", "public score", "private score"]
@@ -87,6 +86,15 @@ class Chain:
     def runs(self) -> frozenset[str]:
         """Runs, and whatever else was scored, that the ledger has a look of."""
         return frozenset(one.run for one in self.looks)
+
+    @cached_property
+    def tested(self) -> Mapping[tuple[str, str, str, str], set[str]]:
+        """(competition, protocol, data, kind of the predictions) -> runs whose test labels were looked at."""
+        found: dict[tuple[str, str, str, str], set[str]] = {}
+        for one in self.looks:
+            if one.opened == "test labels" and one.kind in TEST_KINDS:
+                found.setdefault((one.competition, one.protocol, one.data, one.kind), set()).add(one.run)
+        return found
 
 
 def ledger_path() -> Path:
@@ -167,9 +175,9 @@ def check_chain(named: Mapping[str, Mapping[str, Any]] | None = None) -> Chain:
     if chain.fault:
         return chain
     hashes = [START, *(one.hash for one in chain.looks)]
-    for run, use in sorted((named or {}).items(), key=lambda item: int(item[1].get("num_lines", 0)), reverse=True):
-        number = int(use.get("num_lines", 0))
-        if "head" not in use or (number < len(hashes) and hashes[number] == use["head"]):
+    for run, use in sorted((named or {}).items(), key=lambda item: _line_named(item[1]), reverse=True):
+        number = _line_named(use)
+        if "head" not in use or (0 <= number < len(hashes) and hashes[number] == use["head"]):
             continue
         there = f"has {len(chain.looks)}" if number >= len(hashes) else "has another one in its place"
         return replace(
@@ -182,6 +190,25 @@ def check_chain(named: Mapping[str, Mapping[str, Any]] | None = None) -> Chain:
             ),
         )
     return chain
+
+
+def _line_named(use: Mapping[str, Any]) -> int:
+    """Return the number of the line that a record's `test_use` names, -1 where that is no number."""
+    number = use.get("num_lines", 0)
+    return number if type(number) is int else -1
+
+
+def looked_at(chain: Chain, *, competition: str, protocol: str, data: str, kind: str) -> int:
+    """Return of how many runs, or files, the test labels were looked at: out of so many one may be chosen (>= 1).
+
+    Args:
+        chain: the ledger; it remembers runs whose folders are gone.
+        competition: slug.
+        protocol: id, as results carry it.
+        data: fingerprint of the sample table.
+        kind: of the predictions; those out of fold are no look at a test: 1.
+    """
+    return max(1, len(chain.tested.get((competition, protocol, data, kind), ())))
 
 
 def test_use_of(competition: str, protocol: str, data: str) -> dict[str, Any]:
@@ -203,53 +230,6 @@ def test_use_of(competition: str, protocol: str, data: str) -> dict[str, Any]:
         "num_lines": len(chain.looks),
         "sound": chain.sound,
     }
-
-
-def use_words(
-    chain: Chain, *, competition: str, protocol: str, data: str, run: str, out_of_fold: bool, elsewhere: bool = True
-) -> str:
-    """Say on what a run was selected and how often its test was opened, and when its value is the best of several.
-
-    Args:
-        chain: the ledger as it is now.
-        competition: the run's.
-        protocol: the run's, as results carry it.
-        data: fingerprint of its sample table.
-        run: its id.
-        out_of_fold: it has scores out of fold, to select on.
-        elsewhere: count looks under other protocols and other states of the data too.
-    """
-    looks = chain.of(competition, protocol, data)
-    words = "selected on out-of-fold" if out_of_fold else "nothing out of fold to select on"
-    others = len(chain.of(competition)) - len(looks) if elsewhere else 0
-    num_runs = len({one.run for one in looks})
-    words += f"; test {_times(len(looks))}" + (f" by {num_runs} runs" if num_runs > 1 else "")
-    if others:
-        words += f" (and {_times(others)} under other protocols or with other data)"
-    for opened in get_args(Opened):
-        if (count := _best_of(looks, run=run, opened=opened)) > 1:
-            what = "values seen of the test labels" if opened == "test labels" else f"{opened}s seen"
-            words += f"; best of {count} {what}: kept after looking, such a value is too good on average"
-    if not chain.sound:
-        words += "; the ledger was changed, so that there may have been more"
-    return words
-
-
-def _best_of(looks: Sequence[Look], *, run: str, opened: Opened) -> int:
-    """Return of how many runs' values the best one is this run's, in one metric; 0 where it is not."""
-    alike = [one for one in looks if one.opened == opened]
-    for metric in dict.fromkeys(one.metric for one in alike if one.run == run):
-        if metric not in METRICS:
-            continue
-        values = [one for one in alike if one.metric == metric]
-        best = (max if METRICS[metric].greater_is_better else min)(one.value for one in values)
-        if len({one.run for one in values}) > 1 and any(one.value == best and one.run == run for one in values):
-            return len(values)
-    return 0
-
-
-def _times(count: int) -> str:
-    return {0: "never opened", 1: "opened once"}.get(count, f"opened {count:,} times")
 
 
 def _read(whole: Sequence[bytes], path: Path, *, torn: int = 0) -> Chain:
