@@ -217,8 +217,9 @@ def test_what_is_no_leaderboard_is_refused_in_one_paragraph(tmp_path, name):
     content = HOSTILE[name]
     path = tmp_path / "leaderboard.zip"
     path.write_bytes(content) if isinstance(content, bytes) else leaderboard(tmp_path, **content)
-    with pytest.raises(FetchError, match="is no leaderboard: "):
+    with pytest.raises(FetchError, match="is no leaderboard: ") as refused:
         read_leaderboard(path)
+    assert str(refused.value).count("is no leaderboard") == 1  # one paragraph, not one inside another
 
 
 def test_a_zip_bomb_is_left_packed(tmp_path, monkeypatch):

@@ -143,24 +143,30 @@ def read_leaderboard(archive: Path) -> tuple[str, list[Line]]:
         )
 
     try:
-        if archive.stat().st_size > LARGEST_ARCHIVE:
-            raise refuse(f"it has more than {LARGEST_ARCHIVE:,} bytes")
-        with zipfile.ZipFile(archive) as bundle:
-            tables = [info for info in bundle.infolist() if info.filename.lower().endswith(".csv")]
-            if len(tables) != 1:
-                raise refuse(f"{len(tables)} CSV files are in it")
-            with bundle.open(tables[0]) as file:
-                content = file.read(LARGEST_TABLE + 1)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        title, content = _only_table(archive)
+    except ValueError as error:
         raise refuse(str(error)) from None
-    except Exception as error:  # zlib.error and what else a broken stream raises
+    except Exception as error:  # a broken archive raises whatever its decoder does
         raise refuse(f"{type(error).__name__}: {error}") from None
-    if len(content) > LARGEST_TABLE:
-        raise refuse(f"its table has more than {LARGEST_TABLE:,} bytes")
     try:
-        return tables[0].filename, list(_lines(content))
+        return title, list(_lines(content))
     except (KeyError, ValueError, csv.Error) as error:
         raise refuse(str(error)) from None
+
+
+def _only_table(archive: Path) -> tuple[str, bytes]:
+    """Return the one CSV file in an archive; a ValueError says why there is none to read."""
+    if archive.stat().st_size > LARGEST_ARCHIVE:
+        raise ValueError(f"it has more than {LARGEST_ARCHIVE:,} bytes")
+    with zipfile.ZipFile(archive) as bundle:
+        tables = [info for info in bundle.infolist() if info.filename.lower().endswith(".csv")]
+        if len(tables) != 1:
+            raise ValueError(f"{len(tables)} CSV files are in it")
+        with bundle.open(tables[0]) as file:
+            content = file.read(LARGEST_TABLE + 1)
+    if len(content) > LARGEST_TABLE:
+        raise ValueError(f"its table has more than {LARGEST_TABLE:,} bytes")
+    return tables[0].filename, content
 
 
 def _lines(content: bytes) -> Iterator[Line]:
