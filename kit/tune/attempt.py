@@ -1,17 +1,13 @@
 """One trial, watched: its process is started, its epochs are reported, and the study is told how it ended."""
 
-import contextlib
 import json
-import os
 import queue
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +15,7 @@ from kit.errors import NoMemoryError, TrainingError
 from kit.home import make_folder
 from kit.progress import Say
 from kit.train.stopping import StopRequests
+from kit.tune.child import close_pipes, start_child, told_by
 from kit.tune.trial import Task
 from kit.tune.trials import ALIVE_SECONDS
 
@@ -181,35 +178,19 @@ class _Process:
     def __init__(self, task: Task, *, folder: Path) -> None:
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
         self._stopping_since: float | None = None
-        variables = dict(os.environ)
-        if task.memory is not None:
-            variables["KIT_MEMORY"] = str(task.memory)
         with (make_folder(folder) / "log.txt").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "kit.tune.trial"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=variables,
-                start_new_session=True,  # Ctrl-C in a terminal reaches it through us, once
-            )
+            self._process = start_child("kit.tune.trial", memory=task.memory, log=log)
         self._log = folder / "log.txt"
         self._thread = threading.Thread(target=self._listen, args=(task,), daemon=True)
         self._thread.start()
 
     def _listen(self, task: Task) -> None:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
-        with contextlib.suppress(OSError):  # it has ended already
-            stdin.write((json.dumps(asdict(task)) + "\n").encode())
-            stdin.flush()
         with self._log.open("a", encoding="utf-8") as log:
-            for text in stdout:
+            for text in told_by(self._process, task):
                 event = json.loads(text)
                 log.write(event.get("line", text.decode().rstrip()) + "\n")
                 log.flush()
                 self._events.put(event)
-        self._process.wait()
         self._events.put(_ENDED)
 
     def next_event(self) -> dict[str, Any] | None:
@@ -230,10 +211,7 @@ class _Process:
         """Make sure that it is gone."""
         self._process.kill()
         self._thread.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(OSError):
-                pipe.close()
+        close_pipes(self._process)
 
     @property
     def exit_code(self) -> int:

@@ -7,14 +7,12 @@ gets its record, as any run.
 
 import contextlib
 import json
-import os
 import queue
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,7 @@ import numpy as np
 from kit.board.records import write_record
 from kit.data.folds import assign_folds, fold_fingerprint, held_out_rows, write_folds
 from kit.data.schema import has_targets, target_columns
-from kit.errors import KitError, TrainingError
+from kit.errors import TrainingError
 from kit.home import fingerprint, write_json
 from kit.judge.judgement import judge
 from kit.judge.predict import Predictions, join_folds, read_predictions, write_predictions
@@ -32,7 +30,8 @@ from kit.progress import Say
 from kit.quality.findings import summary
 from kit.record import record_of
 from kit.train.models import ModelFolder, train_model
-from kit.train.stopping import StoppedError, StopRequests, stop_when_alone
+from kit.train.stopping import StoppedError, StopRequests
+from kit.tune.child import Child, Tell, be_a_child, close_pipes, start_child, told_by
 from kit.tune.study import alone
 
 if TYPE_CHECKING:
@@ -183,16 +182,7 @@ def run_final_alone(task: FinalTask, *, say: Say) -> Predictions:
 
 
 def _wait_for_child(task: FinalTask, name: str, *, say: Say) -> None:
-    variables = dict(os.environ)
-    if task.memory is not None:
-        variables["KIT_MEMORY"] = str(task.memory)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kit.tune.final_run"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=variables,
-        start_new_session=True,  # Ctrl-C in a terminal reaches it through us, once
-    )
+    process = start_child("kit.tune.final_run", memory=task.memory)
     events: queue.Queue[dict[str, str] | None] = queue.Queue()
     listener = threading.Thread(target=_listen, args=(process, task, events), daemon=True)
     failed, told = "", False
@@ -222,40 +212,17 @@ def _wait_for_child(task: FinalTask, name: str, *, say: Say) -> None:
         raise TrainingError(failed or f"{name}: the process of this run ended early ({why}); it goes on where it was.")
 
 
-def _listen(process: "subprocess.Popen[bytes]", task: FinalTask, events: "queue.Queue[dict[str, str] | None]") -> None:
+def _listen(process: Child, task: FinalTask, events: "queue.Queue[dict[str, str] | None]") -> None:
     """Hand the task over, pass on what the child tells, and in the end None."""
-    stdin, stdout = process.stdin, process.stdout
-    assert stdin is not None and stdout is not None
-    with contextlib.suppress(OSError):  # it has ended already
-        stdin.write((json.dumps(asdict(task)) + "\n").encode())
-        stdin.flush()
-    for line in stdout:
+    for line in told_by(process, task):
         events.put(json.loads(line))
-    process.wait()
-    with contextlib.suppress(OSError):
-        stdin.close()
-    stdout.close()
+    close_pipes(process)
     events.put(None)
 
 
-def _be_a_child() -> int:
-    """Do the task that comes by the standard input, tell by the standard output, and return the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until training takes it: nothing is lost, and no traceback is due
-    told, sys.stdout = sys.stdout, sys.stderr  # a user's network may print
-
-    def tell(**event: str) -> None:
-        told.write(json.dumps(event) + "\n")
-        told.flush()
-
-    given: Mapping[str, Any] = json.loads(sys.stdin.readline())
-    threading.Thread(target=stop_when_alone, daemon=True).start()
-    try:
-        run_final(FinalTask(**given), say=lambda line: tell(line=line))
-    except KitError as error:
-        tell(failed=str(error))
-        return error.exit_code
-    return 0
+def _work(given: Mapping[str, Any], tell: Tell) -> None:
+    run_final(FinalTask(**given), say=lambda line: tell(line=line))
 
 
 if __name__ == "__main__":
-    sys.exit(_be_a_child())
+    sys.exit(be_a_child(_work))

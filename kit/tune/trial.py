@@ -11,24 +11,20 @@ SIGTERM, and the state is kept. What happens is told by lines of JSON on the sta
     {"failed": PARAGRAPH, "kind": NAME}                instead
 """
 
-import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.errors import KitError
 from kit.fit.limits import CUDA_CONTEXT, peak_resident_bytes
 from kit.judge.judgement import judge
 from kit.judge.predict import Predictions, join_folds
 from kit.metrics import METRICS
 from kit.plan import RunPlan, pack_for, plan_run
 from kit.train.models import ModelFolder, train_model
-from kit.train.stopping import stop_when_alone
+from kit.tune.child import Tell, be_a_child
 from kit.tune.final_run import held_out
 from kit.tune.study import alone
 
@@ -36,8 +32,6 @@ if TYPE_CHECKING:
     from kit.fit.cost import Cost
     from kit.store.pack import Pack
     from kit.train.history import EpochLog
-
-Tell = Callable[..., None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,27 +174,12 @@ def _peak_bytes(plan: RunPlan) -> int:
     return peak_resident_bytes()
 
 
-def _be_a_child() -> int:
-    """Do the task that comes by the standard input, and return the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until training takes it: nothing is lost, and no traceback is due
-    told, sys.stdout = sys.stdout, sys.stderr  # a user's network may print
-
-    def tell(**event: Any) -> None:
-        told.write(json.dumps(event) + "\n")
-        told.flush()
-
-    given: Mapping[str, Any] = json.loads(sys.stdin.readline())
+def _work(given: Mapping[str, Any], tell: Tell) -> None:
     task = Task(**given)
-    threading.Thread(target=stop_when_alone, daemon=True).start()
-    try:
-        # A trial whose worker was killed may still be writing its state.
-        with alone(Path(task.folder) / "lock"):
-            run_trial(task, tell)
-    except KitError as error:
-        tell(failed=str(error), kind=type(error).__name__)
-        return error.exit_code
-    return 0
+    # A trial whose worker was killed may still be writing its state.
+    with alone(Path(task.folder) / "lock"):
+        run_trial(task, tell)
 
 
 if __name__ == "__main__":
-    sys.exit(_be_a_child())
+    sys.exit(be_a_child(_work))
