@@ -3,18 +3,24 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from kit.batches import learn_from
 from kit.board.records import RunRecord, read_record, run_folder, write_record
 from kit.data.folds import write_folds
-from kit.data.schema import has_targets, target_columns, write_table
+from kit.data.schema import write_table
 from kit.errors import ConfigError, DataError
 from kit.home import write_json, write_text
 from kit.judge.clip import CANDIDATES, best_clip
 from kit.judge.judgement import Judgement, judge
-from kit.judge.predict import Predictions, join_folds, mean_of, read_predictions, write_predictions
+from kit.judge.predict import (
+    Predictions,
+    join_folds,
+    mean_of,
+    predictions_of,
+    read_predictions,
+    write_predictions,
+)
 from kit.judge.test_ledger import TEST_KINDS, look
 from kit.kaggle.submission import submission_table, write_submission
 from kit.plan import RunPlan, pack_for, plan_run
@@ -121,7 +127,7 @@ def predict(plan: RunPlan, *, say: Say = print, world: World = SOLO) -> dict[str
 
 def _predict_now(plan: RunPlan, *, say: Say, world: World) -> dict[str, Predictions]:
     from kit.train.checkpoint import load_checkpoint
-    from kit.train.inference import predict_probabilities
+    from kit.train.inference import answers
 
     pack = pack_for(plan, say=say)
     device = device_among(world, plan.recipe.device)
@@ -137,28 +143,16 @@ def _predict_now(plan: RunPlan, *, say: Say, world: World) -> dict[str, Predicti
         checkpoint = load_checkpoint(model.checkpoint, config=plan.recipe.model)
 
         def answer(table: pd.DataFrame, *, kind: str, fold: int) -> Predictions:
-            part = predict_probabilities(
-                checkpoint.network,  # noqa: B023 (called in this very turn of the loop)
+            part = answers(
+                checkpoint,  # noqa: B023 (called in this very turn of the loop)
                 pack,
                 table,
-                image_size=plan.recipe.input.image_size,
-                test_crop=plan.recipe.input.test_crop,
-                activation=checkpoint.activation,  # noqa: B023
-                test_views=plan.recipe.input.test_views,
-                augment=plan.recipe.augment,
-                seed=plan.recipe.seed,
+                recipe=plan.recipe,
                 device=device,
                 shard=(world.rank, world.size),
             )
-            return Predictions(
-                kind=kind,
-                image_ids=tuple(table["image_id"]),
-                classes=classes,
-                probabilities=world.whole(part, num=len(table)),
-                labels=tuple(table["label"]),
-                folds=np.full(len(table), fold, dtype=np.int64),
-                targets=table[target_columns(classes)].to_numpy() if has_targets(table) else None,
-            )
+            probabilities = world.whole(part, num=len(table))
+            return predictions_of(table, probabilities, kind=kind, classes=classes, fold=fold)
 
         if name == FULL:
             found["test"] = answer(test, kind="test", fold=-1)

@@ -110,7 +110,7 @@ def _mean_of_models(plan: "RunPlan", names: Sequence[str]) -> "NDArray[np.float3
 
     from kit.plan import pack_for
     from kit.train.checkpoint import load_checkpoint
-    from kit.train.inference import predict_probabilities
+    from kit.train.inference import answers
     from kit.train.model import choose_device
     from kit.train.models import FULL, find_model
 
@@ -120,20 +120,8 @@ def _mean_of_models(plan: "RunPlan", names: Sequence[str]) -> "NDArray[np.float3
         model = find_model(plan.folder / "models", name)
         assert model is not None
         checkpoint = load_checkpoint(model.checkpoint, config=plan.recipe.model)
-        parts.append(
-            predict_probabilities(
-                checkpoint.network,
-                pack,
-                plan.samples.test,
-                image_size=plan.recipe.input.image_size,
-                test_crop=plan.recipe.input.test_crop,
-                activation=checkpoint.activation,
-                test_views=plan.recipe.input.test_views,
-                augment=plan.recipe.augment,
-                seed=plan.recipe.seed,
-                device=choose_device(plan.recipe.device),
-            )
-        )
+        device = choose_device(plan.recipe.device)
+        parts.append(answers(checkpoint, pack, plan.samples.test, recipe=plan.recipe, device=device))
     mean: NDArray[np.float32] = np.mean(parts, axis=0).astype(np.float32)
     return mean
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kit.data.schema import TARGET, class_indices
+from kit.data.schema import TARGET, class_indices, has_targets, target_columns
 from kit.errors import DataError
 from kit.home import writing
 
@@ -56,6 +56,29 @@ class Predictions:
     def truth(self) -> NDArray[np.int64] | NDArray[np.float64]:
         """The truth as metrics take it: class indices (N,), or targets (N, C)."""
         return self.label_indices if self.targets is None else self.targets
+
+
+def predictions_of(
+    table: pd.DataFrame, probabilities: NDArray[np.float32], *, kind: str, classes: tuple[str, ...], fold: int
+) -> Predictions:
+    """Return the answers to the rows of a sample table, with the truth that stands there.
+
+    Args:
+        table: rows with `image_id`, and `label` or targets.
+        probabilities: (N, C), in the table's order.
+        kind: one of KINDS.
+        classes: C names.
+        fold: of the model that answered; -1: the one trained on everything.
+    """
+    return Predictions(
+        kind=kind,
+        image_ids=tuple(table["image_id"]),
+        classes=classes,
+        probabilities=probabilities,
+        labels=tuple(table["label"]),
+        folds=np.full(len(table), fold, dtype=np.int64),
+        targets=table[target_columns(classes)].to_numpy() if has_targets(table) else None,
+    )
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -110,7 +110,7 @@ def _label_now(
     say: Say,
 ) -> dict[str, pd.DataFrame]:
     from kit.train.checkpoint import load_checkpoint
-    from kit.train.inference import predict_probabilities
+    from kit.train.inference import answers
     from kit.train.model import choose_device
 
     recipe = recipe_from_dict(teacher.recipe, where=f"the recipe of {teacher.run_id}")
@@ -118,18 +118,7 @@ def _label_now(
     rows = {}
     for model in models:
         checkpoint = load_checkpoint(model.checkpoint, config=recipe.model)
-        probabilities = predict_probabilities(
-            checkpoint.network,
-            pack,
-            test,
-            image_size=recipe.input.image_size,
-            test_crop=recipe.input.test_crop,
-            activation=checkpoint.activation,
-            test_views=recipe.input.test_views,
-            augment=recipe.augment,
-            seed=recipe.seed,
-            device=choose_device(recipe.device),
-        )
+        probabilities = answers(checkpoint, pack, test, recipe=recipe, device=choose_device(recipe.device))
         rows[model.name] = pseudo_rows(
             test,
             probabilities,

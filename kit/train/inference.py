@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kit.config import AugmentConfig
+from kit.config import AugmentConfig, Recipe
 from kit.data.augment import central_view, training_view
 from kit.data.loader import load_batches
 from kit.errors import NoMemoryError
 from kit.store.pack import Pack
+from kit.train.checkpoint import Checkpoint
 from kit.train.device_images import DeviceImages
 from kit.train.loss import Activation, probabilities_of
 from kit.train.memory import give_freed_memory_back, is_out_of_memory, keep_freed_memory
@@ -105,6 +106,34 @@ def predict_probabilities(
             on_device=on_device,
             batch_size=batch_size or _batch_size(classify, image_size=image_size, device=device),
         )
+
+
+def answers(
+    checkpoint: Checkpoint,
+    pack: Pack,
+    table: pd.DataFrame,
+    *,
+    recipe: Recipe,
+    device: torch.device,
+    shard: tuple[int, int] = (0, 1),
+) -> NDArray[np.float32]:
+    """Return (N, C) float32: what a trained network answers to the rows of `table`, seen as its recipe says.
+
+    The arguments are those of `predict_probabilities`.
+    """
+    return predict_probabilities(
+        checkpoint.network,
+        pack,
+        table,
+        image_size=recipe.input.image_size,
+        test_crop=recipe.input.test_crop,
+        activation=checkpoint.activation,
+        test_views=recipe.input.test_views,
+        augment=recipe.augment,
+        seed=recipe.seed,
+        device=device,
+        shard=shard,
+    )
 
 
 def average_over_views(

@@ -16,15 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kit.board.records import write_record
 from kit.data.folds import assign_folds, fold_fingerprint, held_out_rows, write_folds
-from kit.data.schema import has_targets, target_columns
 from kit.errors import TrainingError
 from kit.home import fingerprint, write_json
 from kit.judge.judgement import judge
-from kit.judge.predict import Predictions, join_folds, read_predictions, write_predictions
+from kit.judge.predict import Predictions, join_folds, predictions_of, read_predictions, write_predictions
 from kit.plan import RunPlan, pack_for, plan_run
 from kit.progress import Say
 from kit.quality.findings import summary
@@ -137,32 +134,13 @@ def _train_and_predict(plan: RunPlan, path: Path, *, num_folds_used: int, say: S
 def held_out(plan: RunPlan, pack: "Pack", model: ModelFolder, fold: int) -> Predictions:
     """Return the predictions of a fold's images by the model that never saw them."""
     from kit.train.checkpoint import load_checkpoint
-    from kit.train.inference import predict_probabilities
+    from kit.train.inference import answers
     from kit.train.model import choose_device
 
     checkpoint = load_checkpoint(model.checkpoint, config=plan.recipe.model)
     rows, classes = held_out_rows(plan.train, fold), plan.samples.classes
-    probabilities = predict_probabilities(
-        checkpoint.network,
-        pack,
-        rows,
-        image_size=plan.recipe.input.image_size,
-        test_crop=plan.recipe.input.test_crop,
-        activation=checkpoint.activation,
-        test_views=plan.recipe.input.test_views,
-        augment=plan.recipe.augment,
-        seed=plan.recipe.seed,
-        device=choose_device(plan.recipe.device),
-    )
-    return Predictions(
-        kind="out-of-fold",
-        image_ids=tuple(rows["image_id"]),
-        classes=classes,
-        probabilities=probabilities,
-        labels=tuple(rows["label"]),
-        folds=np.full(len(rows), fold, dtype=np.int64),
-        targets=rows[target_columns(classes)].to_numpy() if has_targets(rows) else None,
-    )
+    probabilities = answers(checkpoint, pack, rows, recipe=plan.recipe, device=choose_device(plan.recipe.device))
+    return predictions_of(rows, probabilities, kind="out-of-fold", classes=classes, fold=fold)
 
 
 def run_final_alone(task: FinalTask, *, say: Say) -> Predictions:
