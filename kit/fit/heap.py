@@ -4,9 +4,8 @@ On a CPU, PyTorch takes its tensors from the C library, and glibc's heap only gr
 smallest gap that holds it, neighbouring gaps become one (Lea, "A memory allocator", 1996, which glibc descends from).
 Each node of autograd's graph is a small block, taken between two activations, and stays where it is until the whole
 graph is gone. So activations that were freed leave gaps that do not join, in which the larger gradients of earlier
-layers find no place: an unfrozen ResNet-18 holds a third more than ever lives at once. Where there is no graph, what
-the kernels of a first step keep for good does the same. Which small block comes to lie where is chance, and differs
-from process to process: some of the ways in which it may go are played through.
+layers find no place: an unfrozen ResNet-18 holds a third more than ever lives at once. The first step of a stage, with
+the optimizer's state, lies apart from the heap (`kit.train.memory`), and is not played.
 """
 
 import bisect
@@ -15,10 +14,7 @@ from dataclasses import dataclass
 
 ALIGNED = 96  # bytes more that a block takes: PyTorch asks for addresses that are multiples of 64
 NODE = 32  # bytes of the smallest block
-LASTING = 16  # of so many blocks of a first step, one has a small block behind it that stays for good
-WAYS = (1, 6, 11)  # the first of those blocks
-PAGE = 4096  # bytes; smaller blocks find places elsewhere
-STEPS = 3  # that are played through: the second has the optimizer's state
+STEPS = 2  # that are played through: in the second, the gradients of the first are there at its beginning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,36 +82,17 @@ class Heap:
         del self._gaps[bisect.bisect_left(self._gaps, (size, address))]
 
 
-def bytes_in_gaps(
-    weights: Sequence[tuple[int, bool]], step: Sequence[Change], states: Sequence[int], *, num_first: int = 0
-) -> int:
-    """Return by how much a heap ends beyond the most that is in use at once, after STEPS steps: the mean of some ways.
+def bytes_in_gaps(step: Sequence[Change], *, num_first: int = 0) -> int:
+    """Return by how much a heap ends beyond the most that is in use at once, after STEPS steps.
 
     Args:
-        weights: bytes of each tensor that is there before, and whether it is copied once all are there: kernels are,
-            into another layout, each in turn.
         step: what a step takes and frees, gradients too; what is still there at its end (images, gradients) is freed in
             the next.
-        states: bytes of each tensor that an optimizer makes at the end of the first step.
         num_first: changes of the next step that come before that: its images are made while the former ones are there.
     """
-    ways = [_played(weights, step, states, num_first=num_first, lasting=place) for place in WAYS]
-    return sum(heap.end - heap.most_in_use for heap in ways) // len(ways)
-
-
-def _played(
-    weights: Sequence[tuple[int, bool]], step: Sequence[Change], states: Sequence[int], *, num_first: int, lasting: int
-) -> Heap:
-    """Play the steps through; `lasting` tells which blocks of the first have a small one behind them for good."""
     heap = Heap()
-    places = [heap.take(num_bytes)[0] for num_bytes, _ in weights]
-    for address, (num_bytes, is_copied) in zip(places, weights, strict=True):
-        if is_copied:
-            heap.take(num_bytes)
-            heap.free(address)
     left: list[int] = []
-    num_taken = 0
-    for number in range(STEPS):
+    for _ in range(STEPS):
         taken: dict[int, int] = {}
         nodes: list[int] = []
         for place, change in enumerate(step):
@@ -124,16 +101,11 @@ def _played(
             if not change.num_bytes:
                 heap.free(taken.pop(change.block))
                 continue
-            num_taken += change.num_bytes > PAGE
-            lasts = number == 0 and change.num_bytes > PAGE and num_taken % LASTING == lasting
-            taken[change.block], *node = heap.take(change.num_bytes, pinned=change.pinned or lasts)
-            nodes += [] if lasts else node
+            taken[change.block], *node = heap.take(change.num_bytes, pinned=change.pinned)
+            nodes += node
         _free(heap, nodes)
-        if number == 0:
-            for num_bytes in states:
-                heap.take(num_bytes)
         left = list(taken.values())
-    return heap
+    return heap.end - heap.most_in_use
 
 
 def _free(heap: Heap, addresses: list[int]) -> None:

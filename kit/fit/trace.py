@@ -90,17 +90,11 @@ def _trace(workload: Workload, *, on_meta: bool) -> Trace:
     with FakeTensorMode(allow_non_fake_inputs=True):
         _take_memory_away(network)
         found = [_Step(network, workload, num_images) for num_images in BATCHES]
-    weights = [(one.nbytes, one.ndim == 4) for one in (*network.parameters(), *network.buffers())]
     evaluates = workload.stage == "evaluation"
     trained = [one.nbytes for one in network.parameters() if one.requires_grad and not evaluates]
-    in_gaps = [
-        bytes_in_gaps(
-            weights, _changes(found, batch), [one for one in trained for _ in range(2)], num_first=found[0].num_first
-        )
-        for batch in GAP_BATCHES
-    ]
+    in_gaps = [bytes_in_gaps(_changes(found, batch), num_first=found[0].num_first) for batch in GAP_BATCHES]
     return Trace(
-        weights=sum(num_bytes for num_bytes, _ in weights),
+        weights=sum(one.nbytes for one in (*network.parameters(), *network.buffers())),
         learning=sum(trained),
         num_learning=len(trained),
         kept=_line([one.kept for one in found], BATCHES),

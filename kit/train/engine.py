@@ -22,6 +22,7 @@ from kit.train.memory import (
     give_freed_memory_back,
     is_out_of_memory,
     keep_freed_memory,
+    take_large_blocks_apart,
 )
 from kit.train.mixing import mix, one_hot
 from kit.train.model import Network
@@ -73,8 +74,6 @@ class Engine:
             )
         self.keeps_statistics = pretrained and plan.norm_statistics != "batch"
         torch.manual_seed(seed + world.rank)
-        if device.type == "cpu":
-            keep_freed_memory()
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 where autocast leaves float32
             if recipe.deterministic:
@@ -99,6 +98,7 @@ class Engine:
         self.optimizer: torch.optim.AdamW
         self._forward: nn.Module
         self._undo: ForwardUndo
+        self._is_first: bool  # the next step is the first of a stage, on a CPU
 
     @property
     def kept_module(self) -> nn.Module:
@@ -134,6 +134,10 @@ class Engine:
         if self._recipe.compile != "none":
             forward.compile(mode=self._recipe.compile)
         self._forward, self._undo = forward, ForwardUndo(self.module)
+        self._is_first = self.device.type == "cpu"
+        if self._is_first:
+            take_large_blocks_apart()
+            give_freed_memory_back(self.device)  # gaps that the making of the network has left
 
     @property
     def num_groups(self) -> int:
@@ -187,6 +191,10 @@ class Engine:
                 self._take_fewer(step, number=number, passed=passed)
             tidied = True
         self._follow(number)
+        if self._is_first:
+            self._is_first = False
+            keep_freed_memory()
+            give_freed_memory_back(self.device)
         return whole
 
     def _learn(self, step: Step, *, number: int, mixes: bool) -> Tensor:
@@ -209,12 +217,16 @@ class Engine:
                     losses = self.objective.losses(logits, targets[piece])  # (B,)
                     losses = losses if own is None else losses * own[piece]
                     loss = losses[:num_counted].sum() / total
+                    self._look_at_limit()  # in a first step, what is freed is given back: later it would not be seen
                     # DistributedDataParallel takes the mean over processes; ours is a sum of their parts.
                     self.scaler.scale(loss * self.world.size).backward()  # type: ignore[no-untyped-call]
                 whole += loss.detach()
-                if self._memory is not None and resident_bytes() > self._memory.num_bytes:
-                    raise OverLimitError
+                self._look_at_limit()
         return whole
+
+    def _look_at_limit(self) -> None:
+        if self._memory is not None and resident_bytes() > self._memory.num_bytes:
+            raise OverLimitError
 
     def _pieces(self, portion: Portion) -> Iterator[tuple[Any, int]]:
         """Yield what of a portion is taken at once: an index into its images, and how many of them count."""
