@@ -33,7 +33,7 @@ class Surroundings:
 # Measured by tests/bench/memory.py. A CPU's: Python with PyTorch, timm and the kit; a GPU's is CUDA's context, with the
 # workspaces of cuDNN and cuBLAS beside it.
 SURROUNDINGS = {
-    "cpu": Surroundings(standing=480 * 2**20, context=35 * 2**20, fragmentation=0.04, gaps=1.0, margin=0.10),
+    "cpu": Surroundings(standing=480 * 2**20, context=30 * 2**20, fragmentation=0.04, gaps=1.0, margin=0.10),
     "cuda": Surroundings(standing=CUDA_CONTEXT, context=96 * 2**20, fragmentation=0.05, gaps=0.0, margin=0.07),
 }
 

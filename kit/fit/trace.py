@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -31,7 +32,7 @@ from kit.train.trainable import Forward, set_mode, set_trainable
 
 BATCHES = (2, 4)  # images; BatchNorm has no variance of one
 FLOAT32_ON_CUDA = (F.layer_norm, F.group_norm, F.softmax, Tensor.softmax, torch.softmax)  # that keep activations
-GAP_BATCHES = (16, 64)  # images, of the steps that are played through: gaps are as good as linear in between
+GAP_BATCHES = (8, 16, 32, 64)  # images, of the steps that are played through: what fits into which gap jumps about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ def _trace(workload: Workload, *, on_meta: bool) -> Trace:
         learning=sum(trained),
         num_learning=len(trained),
         kept=_line([one.kept for one in found], BATCHES),
-        gaps=_line(in_gaps, GAP_BATCHES),
+        gaps=_line_among(in_gaps, GAP_BATCHES),
         moments=_highest([one.history for one in found]),
     )
 
@@ -241,6 +242,12 @@ def _line(amounts: Sequence[int], batches: Sequence[int]) -> Line:
     """Return the line through the amounts of two batches."""
     slope = (amounts[1] - amounts[0]) / (batches[1] - batches[0])
     return Line(fixed=amounts[0] - slope * batches[0], per_image=slope)
+
+
+def _line_among(amounts: Sequence[int], batches: Sequence[int]) -> Line:
+    """Return the line of least squares through the amounts of several batches; misses count as shares of the batch."""
+    slope, fixed = np.polyfit(batches, amounts, deg=1, w=[1 / batch for batch in batches])
+    return Line(fixed=float(fixed), per_image=float(slope))
 
 
 def _highest(histories: Sequence[Sequence[int]]) -> tuple[Line, ...]:
