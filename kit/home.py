@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from kit.errors import ConfigError, StorageError
+from kit.errors import ConfigError, StorageError, did_you_mean
 
 FAMILIES = {
     "downloads": "files as they were fetched",
@@ -29,10 +29,11 @@ FAMILIES = {
     "studies": "sweeps: their trials, results and pages",
     "hosted": "competitions that you host: solutions, accounts, standings",
     "submissions": "what was submitted, and the scores that came back",
+    "learners": "weights that `Learner.save` kept, and cycles that were stopped",
     "ledger": "every look at test labels and leaderboard scores, a line each",
 }
 # Results, decisions, what may be gone tomorrow: "all" leaves them.
-KEPT = ("runs", "fixes", "collected", "studies", "submissions", "ledger", "hosted")
+KEPT = ("runs", "fixes", "collected", "studies", "submissions", "learners", "ledger", "hosted")
 
 
 def kit_home() -> Path:
@@ -162,7 +163,8 @@ def clear_family(name: str) -> int:
     """
     if name not in (*FAMILIES, "all"):
         raise ConfigError(
-            f"--clear {name!r}: known are {', '.join(FAMILIES)}, and all (which keeps {', '.join(KEPT)})."
+            f"--clear {name!r} is unknown.{did_you_mean(name, (*FAMILIES, 'all'))} "
+            f"Known are {', '.join(FAMILIES)}, and all (which keeps {', '.join(KEPT)})."
         )
     chosen = [name] if name != "all" else [one for one in FAMILIES if one not in KEPT]
     freed = sum(_num_bytes(family(one)) for one in chosen)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 # Before the first import of torch, timm or albumentations, which read them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -46,7 +47,39 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KIT_HOME", str(home))
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "user" / "kaggle"))
+    monkeypatch.setattr("kit.progress.QUIET_SECONDS", 3600.0)  # what is said must not depend on how busy a machine is
     return home
+
+
+@pytest.fixture
+def kit(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Call the command as a shell would; return (exit code, stdout, stderr)."""
+    from kit.cli.main import main
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kit", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return ended.value.code or 0, out, err
+
+    return call
+
+
+@pytest.fixture
+def refused(kit: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Call the command, check that it ends as a user's mistake does, and return its one paragraph."""
+
+    def call(*arguments: object) -> str:
+        code, _, err = kit(*arguments)
+        assert code == 2, err
+        assert "Traceback" not in err
+        message = err[err.index("kit: ") :]
+        assert message.count("\n") == 1, message  # one paragraph, at the end
+        return message.removeprefix("kit: ").strip()
+
+    return call
 
 
 @pytest.fixture(scope="session")

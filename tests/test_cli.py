@@ -13,36 +13,6 @@ from toys import tar_bytes, toy_images, write_files
 from kit.cli.main import main
 
 
-@pytest.fixture
-def kit(monkeypatch, capfd):
-    """Call the command as a shell would; return (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        return ended.value.code or 0, out, err
-
-    return call
-
-
-@pytest.fixture
-def refused(kit):
-    """Call the command, check that it ends as a user's mistake does, and return its one paragraph."""
-
-    def call(*arguments: str) -> str:
-        code, _, err = kit(*arguments)
-        assert code == 2, err
-        assert "Traceback" not in err
-        message = err[err.index("kit: ") :]
-        assert message.count("\n") == 1, message  # one paragraph, at the end
-        return message.removeprefix("kit: ").strip()
-
-    return call
-
-
 def repack(root: Path, change, *, slug: str = "toy") -> None:
     """Make the toy's archive anew after `change(files)`, and let its competition.toml accept it."""
     files = toy_images(("red", "green", "blue"), 8)
@@ -150,7 +120,7 @@ def test_an_image_with_two_labels_is_named(toy_competition, tmp_path, refused):
         (["--protocol", "oficial"], "toy has no protocol 'oficial'. Did you mean 'official'?"),
         (["--source", "locale"], "toy has no source 'locale'. Did you mean 'local'?"),
         (["--labels", "csv"], "toy has no label rule 'csv'. It has: one only."),
-        (["--set", "schedule.epoch=1"], "a recipe has no key 'schedule.epoch'. Did you mean 'epochs'?"),
+        (["--set", "schedule.epoch=1"], "a recipe has no key 'schedule.epoch'. Did you mean 'schedule.epochs'?"),
         (["--set", "schedule.epochs"], "is not of the form key=value"),
         (["--set", "schedule.epochs=many"], "schedule.epochs"),
         (["--set", "schedule.lr=1e9"], "schedule.lr must be between 1e-09 and 100"),
@@ -382,6 +352,8 @@ def test_run_prints_scores_comparison_and_where_everything_is(kit, finished_toy)
     )
     assert places.keys() == {"record", "submission", "board"}
     assert all(Path(place).is_file() for place in places.values())
+    run_id = Path(places["record"].strip()).parent.name
+    assert out.splitlines()[-2:] == [f"next        kit judge {run_id}", f"then        kit export {run_id} FOLDER"]
 
 
 def test_nothing_can_be_submitted_where_nothing_is_tested(toy_competition, refused):
@@ -437,7 +409,7 @@ def test_cache_shows_sizes_and_clears_all_but_the_runs(kit, refused, finished_to
     assert not (own_home / "packs").exists()
     assert kit("cache", "--clear", "all")[0] == 0
     assert sorted(path.name for path in own_home.iterdir()) == ["ledger", "runs"]
-    assert "known are downloads, data," in refused("cache", "--clear", "everything")
+    assert "Known are downloads, data," in refused("cache", "--clear", "everything")
 
 
 def test_a_broken_tracking_store_never_stops_a_run(kit, finished_toy, monkeypatch):

@@ -192,5 +192,6 @@ def test_the_cache_is_measured_and_cleared_by_family_and_runs_stay_unless_they_a
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"--clear 'pack': known are downloads, data, .*and all"):
+    known = r"Did you mean 'packs'\? Known are downloads, data, .*and all"
+    with pytest.raises(ConfigError, match=rf"--clear 'pack' is unknown. {known}"):
         clear_family("pack")

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.stages import on_a_plan, say
+from kit.cli.stages import on_a_plan
+from kit.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from kit.bench import BenchReport
@@ -16,16 +17,26 @@ if TYPE_CHECKING:
 def bench(
     plan: "RunPlan",
     seconds: Annotated[float, typer.Option("--seconds", metavar="N", help="Of each measurement, about.")] = 5.0,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the report there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write the report there, as JSON.")
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object: competition, recipe, network, image_size, batch_size, device, num_threads, "
+            "input_rate, stages, evaluation_rate, training_minutes, prediction_minutes, num_models, versions.",
+        ),
+    ] = False,
 ) -> None:
     """Measure input, steps, evaluation and the whole recipe here, beside the bare network on made-up images."""
     from kit.bench import measure
     from kit.home import write_json
 
     report = measure(plan, seconds=seconds, say=say)
-    if json is not None:
-        write_json(json, report.as_dict())
-    show_report(report)
+    if out is not None:
+        write_json(out, report.as_dict())
+    print_json(report.as_dict()) if as_json else show_report(report)
 
 
 def show_report(report: "BenchReport") -> None:

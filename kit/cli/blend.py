@@ -1,12 +1,12 @@
 """The command that makes one answer of several runs': blend."""
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.stages import Labels, Mirror, Slug, say
+from kit.cli import complete
+from kit.cli.stages import Labels, Mirror, Slug
+from kit.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from kit.blend.blend import BlendReport
@@ -17,18 +17,29 @@ ON_TEST = {"test": "the models trained on all images", "fold-ensemble": "the mea
 
 def blend(
     slug: Slug,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids of finished runs, or starts of them.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Ids of finished runs, or starts of them.", autocompletion=complete.runs),
+    ],
     rule: Annotated[
         str,
         typer.Option(
             "--rule",
             metavar="R",
             help="auto, mean, geometric, rank, best, weights or greedy; auto: chosen too.",
+            autocompletion=complete.blend_rules,
         ),
     ] = "auto",
     mirror: Mirror = None,
     labels: Labels = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object: run_id, metric, members, copies, scores, diversity, mixture, by_fold, ways, "
+            "naive, nested, optimism, gain, best_member, notes.",
+        ),
+    ] = False,
 ) -> None:
     """Make one answer of several runs: chosen out of fold, its worth told by nested cross-validation."""
     from kit.blend.blend import blend as blend_runs
@@ -36,10 +47,9 @@ def blend(
     from kit.board.site import write_site
 
     report = blend_runs(slug, runs, rule=rule, mirror=mirror, labels=labels, say=say)
-    page = write_site().pages[slug]
+    page = write_site(say=say).pages[slug]
     if as_json:
-        json.dump(report.as_dict(), sys.stdout, indent=2, allow_nan=False)
-        print()
+        print_json(report.as_dict())
         return
     _show(report)
     folder = run_folder(report.record.run_id)

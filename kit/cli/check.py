@@ -4,9 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kit.cli import complete
 from kit.cli.stages import on_a_plan
+from kit.cli.terminal import print_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from kit.plan import RunPlan
@@ -22,9 +26,15 @@ def check(
     run: Annotated[
         str | None,
         typer.Option(
-            "--run", metavar="RUN", help="With --suspicious: id of that run, or its start; default: this plan's."
+            "--run",
+            metavar="RUN",
+            help="With --suspicious: id of that run, or its start; default: this plan's.",
+            autocompletion=complete.runs,
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object: findings, suspicious, page, proposed, fixes.")
+    ] = False,
 ) -> None:
     """Look for bad files, duplicates, leaks and doubtful labels; write a page with pictures and proposed fixes."""
     from kit.board.check_page import write_check_page
@@ -45,6 +55,20 @@ def check(
         suspicious=doubtful,
         proposed=proposed_for(doubtful) if doubtful is not None else (),
     )
+    if as_json:
+        rows = None if doubtful is None else doubtful.to_dict("records")
+        print_json({"findings": plan.findings, "suspicious": rows, "page": page, "proposed": proposal, "fixes": path})
+    else:
+        _show(plan, doubtful, page=page, proposal=proposal, fixes=path)
+    if stops := [finding.kind for finding in plan.findings if finding.severity == "stop"]:
+        raise KitError(
+            f"{len(stops)} of {len(plan.findings)} findings must be mended before training: {', '.join(stops)}. "
+            f"Copy rows that you agree with from {proposal} to {path}, or run with --despite-findings."
+        )
+
+
+def _show(plan: "RunPlan", doubtful: "pd.DataFrame | None", *, page: "Path", proposal: "Path", fixes: "Path") -> None:
+    """Print what was found, and where it is written."""
     for finding in plan.findings:
         print(f"{finding.severity}  {finding.kind}\n      {finding.message}")
     if not plan.findings:
@@ -60,12 +84,7 @@ def check(
     print()
     print(f"page      {page}")
     print(f"proposed  {proposal}")
-    print(f"fixes     {path}{'' if path.is_file() else ' (not there yet)'}")
-    if stops := [finding.kind for finding in plan.findings if finding.severity == "stop"]:
-        raise KitError(
-            f"{len(stops)} of {len(plan.findings)} findings must be mended before training: {', '.join(stops)}. "
-            f"Copy rows that you agree with from {proposal} to {path}, or run with --despite-findings."
-        )
+    print(f"fixes     {fixes}{'' if fixes.is_file() else ' (not there yet)'}")
 
 
 def _suspicious(plan: "RunPlan", run: str | None, fixes: "Fixes") -> "pd.DataFrame":

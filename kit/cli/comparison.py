@@ -3,41 +3,21 @@
 Lines are as wide as the terminal; in a file or a pipe they have 120 characters and no colours.
 """
 
-import json
-import shutil
-import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from kit.board.baselines import Baselines
 from kit.board.claims import Claim, unresolved_words
 from kit.board.duel import Duel, KindDuel, MetricDuel
 from kit.board.groups import GroupRow, ProtocolGroup
+from kit.cli.terminal import styled, width
 from kit.judge.paired import interval_text, measured
 from kit.protocol import LABELS, Conditions
 from kit.store.decode import printable
 
-PLAIN_WIDTH = 120
 NARROWEST = 60
 MARKS = {"unverified": "UNVERIFIED", "unresolved": "UNRESOLVED"}
-
-
-def _width() -> int:
-    if not sys.stdout.isatty():
-        return PLAIN_WIDTH
-    return max(NARROWEST, min(PLAIN_WIDTH, shutil.get_terminal_size().columns))
-
-
-def _styled(text: str, **style: bool | str) -> str:
-    """Return the text in a colour or weight, on a terminal that wants them (https://no-color.org)."""
-    import os
-
-    import typer
-
-    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
-    return text if plain else typer.style(text, **style)  # type: ignore[arg-type]
 
 
 def _print(text: str, *, indent: int = 0, hang: int = 0) -> None:
@@ -47,7 +27,7 @@ def _print(text: str, *, indent: int = 0, hang: int = 0) -> None:
     print(
         textwrap.fill(
             clean,
-            _width(),
+            width(narrowest=NARROWEST),
             initial_indent=first,
             subsequent_indent=later,
             break_long_words=False,
@@ -60,9 +40,9 @@ def show_groups(title: str, found: Sequence[ProtocolGroup], *, num_runs: int) ->
     """Print all groups: those with runs of ours first."""
     rows = [row for group in found for row in group.rows]
     years = sorted({row.year for row in rows if not row.ours})
-    span = f" ({years[0]} to {years[-1]})" if years else ""
+    span = f" ({' to '.join(map(str, sorted({years[0], years[-1]})))})" if years else ""
     published = len({row.id for row in rows if not row.ours})
-    _print(_styled(title, bold=True))
+    _print(styled(title, bold=True))
     _print(
         f"{_count(published, 'published result')}{span} and {_count(num_runs, 'run')} of ours, in "
         f"{_count(len(found), 'group')}. Only results of one group are ranked."
@@ -80,7 +60,7 @@ def _count(number: int, noun: str) -> str:
 
 def _show_group(number: int, group: ProtocolGroup) -> None:
     direction = "higher is better" if group.greater_is_better else "lower is better"
-    _print(_styled(f"{number}. {group.title}", bold=True) + f" ({direction})", hang=3)
+    _print(styled(f"{number}. {group.title}", bold=True) + f" ({direction})", hang=3)
     if group.differences:
         said = (f"{LABELS[one.field]}: {one.theirs}, not {one.ours} (rule {one.rule})" for one in group.differences)
         _print(f"differs in {'; '.join(said)}", indent=3, hang=2)
@@ -100,7 +80,7 @@ def _show_row(row: GroupRow, *, shared: set[str]) -> None:
     mark = f" {MARKS[row.status]}" if row.status in MARKS else ""
     text = f"{rank:>4} {_number(row.value):>8} {interval:18} {printable(name)}"
     colour = {"ours": "green", "verified": "", "unverified": "yellow", "unresolved": "yellow"}[row.status]
-    print((_styled(text, fg=colour) if colour else text) + _styled(mark, fg="yellow", bold=True))
+    print((styled(text, fg=colour) if colour else text) + styled(mark, fg="yellow", bold=True))
     if own := [name for name in row.not_stated if name not in shared]:
         _print(f"not stated: {_named(own)}", indent=33, hang=2)
     if row.verdict:
@@ -128,12 +108,12 @@ def show_claims(own: Sequence[Claim], others: Sequence[Claim], baselines: Baseli
     for title, claims in (("What our runs can claim", own), ("What a run could claim, and what it could not", others)):
         if claims:
             print()
-            _print(_styled(title, bold=True))
+            _print(styled(title, bold=True))
         for claim in claims:
             _print(f"{claim.protocol}: {claim.could} {claim.could_not}", indent=2, hang=2)
     if words := unresolved_words(baselines):
         print()
-        _print(_styled("Unresolved", bold=True))
+        _print(styled("Unresolved", bold=True))
         for one in words:
             _print(one, indent=2)
     if baselines.comparability:
@@ -155,20 +135,21 @@ def show_conditions(conditions: Conditions) -> None:
         _print(f"{label}: {value}", indent=4, hang=2)
 
 
-def print_json(found: Sequence[ProtocolGroup], claims: Sequence[Claim], baselines: Baselines | None) -> None:
-    """Print groups and claims as one JSON object, for programs."""
-    content = {
-        "groups": [asdict(group) for group in found],
-        "claims": [asdict(claim) for claim in claims],
-        "unresolved": [asdict(one) for one in baselines.unresolved] if baselines else [],
-        "comparability": list(baselines.comparability) if baselines else [],
+def as_json_object(
+    found: Sequence[ProtocolGroup], claims: Sequence[Claim], baselines: Baselines | None
+) -> dict[str, Any]:
+    """Return groups and claims for programs."""
+    return {
+        "groups": found,
+        "claims": claims,
+        "unresolved": baselines.unresolved if baselines else [],
+        "comparability": baselines.comparability if baselines else [],
     }
-    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def show_duel(title: str, found: Duel) -> None:
     """Print what two runs of ours on the same images say against each other."""
-    _print(_styled(title, bold=True))
+    _print(styled(title, bold=True))
     _print(f"run      {printable(found.run)}")
     _print(f"against  {printable(found.against)}")
     for of in found.kinds:
@@ -186,7 +167,7 @@ def show_duel(title: str, found: Duel) -> None:
 
 
 def _show_kind(of: KindDuel) -> None:
-    _print(_styled(f"{of.kind} predictions of the same {_count(of.num_images, 'image')}", bold=True))
+    _print(styled(f"{of.kind} predictions of the same {_count(of.num_images, 'image')}", bold=True))
     for one in of.metrics:
         _show_metric(one)
     if of.one_right is None:
@@ -211,7 +192,7 @@ def _show_metric(one: MetricDuel) -> None:
     )
     exact = f"; McNemar's exact p = {pair.p_by_seed[0]:.2g}" if pair.p_by_seed else ""
     _print(
-        f"{text}{exact}; together p = {one.p_together:.2g}: {_styled(printable(one.verdict), bold=True)}",
+        f"{text}{exact}; together p = {one.p_together:.2g}: {styled(printable(one.verdict), bold=True)}",
         indent=2,
         hang=4,
     )

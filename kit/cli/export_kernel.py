@@ -6,12 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from kit.cli.stages import Slug, say
+from kit.cli import complete
+from kit.cli.stages import Slug
+from kit.cli.terminal import say
 
 
 def export_kernel(
     slug: Slug,
-    run: Annotated[str, typer.Option("--run", metavar="RUN", help="A finished run, or the start of its id.")],
+    run: Annotated[
+        str,
+        typer.Option(
+            "--run", metavar="RUN", help="A finished run, or the start of its id.", autocompletion=complete.runs
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Empty, or not there yet; default: kernel-SLUG.")
     ] = None,
@@ -26,7 +33,7 @@ def export_kernel(
     """Write the notebook and the data set that answer for a run on Kaggle, without internet, on two GPUs."""
     from kit.board.records import find_record
     from kit.competition import load_competition
-    from kit.errors import ConfigError
+    from kit.errors import ConfigError, did_you_mean
     from kit.export.kernel import MODES
     from kit.export.kernel import export_kernel as export
 
@@ -34,7 +41,7 @@ def export_kernel(
     if not owner:
         raise ConfigError("Whose notebook is it? Give the name of your account on Kaggle: --owner NAME.")
     if mode not in MODES:
-        raise ConfigError(f"--mode {mode!r}: known are {', '.join(MODES)}.")
+        raise ConfigError(f"--mode {mode!r} is unknown.{did_you_mean(mode, MODES)} Known are {', '.join(MODES)}.")
     folder = out or Path(f"kernel-{slug}")
     chosen: Any = mode
     made = export(load_competition(slug), find_record(run), folder, owner=owner, mode=chosen, hours=hours, say=say)

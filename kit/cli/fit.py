@@ -1,26 +1,33 @@
 """The command that says what a network takes of memory: fit."""
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kit.cli.stages import say
+from kit.cli import complete
+from kit.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from kit.fit.report import FitReport
 
 
 def fit(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A network of timm's, or FILE.py:function.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A network of timm's, or FILE.py:function.", autocompletion=complete.networks
+        ),
+    ],
     size: Annotated[int, typer.Option("--size", metavar="N", help="Side of the images, pixels.")] = 224,
     memory: Annotated[
         str | None,
         typer.Option("--memory", metavar="BYTES", help="The limit, e.g. 11GiB; default: what is free."),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", metavar="D", help="auto, cpu or cuda; a GPU need not be here.")
+        str,
+        typer.Option(
+            "--device", metavar="D", help="auto, cpu or cuda; a GPU need not be here.", autocompletion=complete.devices
+        ),
     ] = "auto",
     amp: Annotated[
         Literal["auto", "none", "bf16", "fp16"], typer.Option("--amp", help="Autocast; auto: as the trainer does.")
@@ -44,7 +51,15 @@ def fit(
     rate: Annotated[
         float | None, typer.Option("--rate", metavar="R", min=1e-6, help="Images a second, where they are known.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object: model, image_size, frozen, precision, optimizer, device, limit, parts, "
+            "process, margin, correction, largest_batch, batch_size, micro_batch, num_portions, total, whole, "
+            "epoch_seconds.",
+        ),
+    ] = False,
 ) -> None:
     """Say what a batch takes of memory before anything is trained, and which batch fits; no GPU is needed."""
     from kit.fit.limits import parse_memory
@@ -68,8 +83,7 @@ def fit(
         say=say,
     )
     if as_json:
-        json.dump(report.as_dict(), sys.stdout, indent=2, ensure_ascii=False)
-        print()
+        print_json(report.as_dict())
     else:
         show_fit(report)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.stages import say
+from kit.cli import complete
+from kit.cli.terminal import say
 
 if TYPE_CHECKING:
     from kit.competition import Competition
@@ -17,7 +18,9 @@ ACTIONS = "user add NAME, user renew NAME, user close NAME, or finals NAME [REF]
 
 
 def host(
-    slug: Annotated[str, typer.Argument(metavar="SLUG", help="Name of the competition.")],
+    slug: Annotated[
+        str, typer.Argument(metavar="SLUG", help="Name of the competition.", autocompletion=complete.slugs)
+    ],
     action: Annotated[
         list[str] | None, typer.Argument(metavar="[ACTION]...", help=f"Instead of serving: {ACTIONS}.")
     ] = None,

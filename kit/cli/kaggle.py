@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.stages import Slug, say
+from kit.cli.stages import Slug
+from kit.cli.terminal import print_json, say
 
 app = typer.Typer(
     name="kaggle",
@@ -16,11 +17,18 @@ app = typer.Typer(
 
 
 @app.command("login-check")
-def login_check() -> None:
+def login_check(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object: username, server, place, readable_by_others.")
+    ] = False,
+) -> None:
     """Say whether Kaggle knows this machine's credentials, and where they were found; they are not shown."""
     from kit.kaggle.account import check_login
 
     found = check_login(say=say)
+    if as_json:
+        print_json(found)
+        return
     print(f"logged in as  {found.username}")
     print(f"at            {found.server}")
     print(f"credentials   {found.place}")
@@ -29,14 +37,21 @@ def login_check() -> None:
 
 
 @app.command()
-def files(slug: Slug) -> None:
+def files(
+    slug: Slug,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: files.")] = False,
+) -> None:
     """List a competition's files on Kaggle with their sizes."""
     from kit.competition import load_competition
     from kit.kaggle.account import name_on_server
     from kit.kaggle.downloads import files_of
     from kit.store.decode import printable
 
-    for name, num_bytes in files_of(name_on_server(load_competition(slug)), say=say).items():
+    found = files_of(name_on_server(load_competition(slug)), say=say)
+    if as_json:
+        print_json({"files": [{"name": name, "num_bytes": num_bytes} for name, num_bytes in found.items()]})
+        return
+    for name, num_bytes in found.items():
         print(f"{num_bytes:>15,}  {printable(name)}")
 
 

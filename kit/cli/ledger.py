@@ -4,13 +4,21 @@ from typing import Annotated
 
 import typer
 
+from kit.cli import complete
+from kit.cli.terminal import print_json, say
+
 
 def ledger(
-    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Only the lines of this competition.")] = None,
+    slug: Annotated[
+        str | None,
+        typer.Argument(metavar="[SLUG]", help="Only the lines of this competition.", autocompletion=complete.slugs),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object: path, head, num_lines, torn, fault, looks.")
+    ] = False,
 ) -> None:
     """Show every look at test labels and leaderboard scores, and check that no line was changed or cut off."""
     from kit.board.test_use import uses_of_records
-    from kit.cli.stages import say
     from kit.competition import load_competition
     from kit.errors import StorageError
     from kit.judge.test_ledger import check_chain
@@ -19,6 +27,20 @@ def ledger(
         load_competition(slug)
     chain = check_chain(uses_of_records())
     shown = [one for one in chain.looks if slug in (None, one.competition)]
+    if as_json:
+        print_json(
+            {
+                "path": chain.path,
+                "head": chain.head,
+                "num_lines": len(chain.looks),
+                "torn": chain.torn,
+                "fault": chain.fault or None,
+                "looks": shown,
+            }
+        )
+        if chain.fault:
+            raise StorageError(chain.fault)
+        return
     for one in shown:
         print(f"{one.n:5}  {one.when}  {one.opened:13}  {one.metric} {one.value:.6g}  {one.run} ({one.kind})")
     about = f" of {slug}" if slug else ""

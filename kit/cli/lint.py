@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.stages import ProtocolId, Slug, SourceName, say
+from kit.cli import complete
+from kit.cli.stages import ProtocolId, Slug, SourceName
+from kit.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from kit.kaggle.lint_codes import Finding
@@ -15,11 +17,17 @@ def lint(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The CSV that is to be handed in.")],
     slug: Slug,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="Its predictions are compared with the file, by id.")
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Its predictions are compared with the file, by id.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     protocol: ProtocolId = None,
     source: SourceName = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: file, num_errors, findings.")] = False,
 ) -> None:
     """Look for faults in a submission file; exit code 2 if it has errors."""
     from kit.board.records import find_record
@@ -44,10 +52,8 @@ def lint(
         out_of_fold=stored_predictions(competition, record, "out-of-fold"),
     )
     num_errors = sum(one.severity == "error" for one in found)
-    if json:
-        import json as writer
-
-        print(writer.dumps([one.as_dict() for one in found], indent=2, ensure_ascii=False))
+    if as_json:
+        print_json({"file": file, "num_errors": num_errors, "findings": [one.as_dict() for one in found]})
     else:
         _show(found)
         words = f"{num_errors} error{'' if num_errors == 1 else 's'}"

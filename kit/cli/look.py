@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.stages import on_a_plan, say
+from kit.cli.stages import on_a_plan
+from kit.cli.terminal import say
 
 if TYPE_CHECKING:
     from kit.plan import RunPlan

@@ -1,106 +1,49 @@
-"""Commands that read what is there: list, compare, board, publish, cache."""
+"""Commands that read what is there, and show it: compare, board, publish, track, cache."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.stages import Slug, say
+from kit.cli import complete
+from kit.cli.stages import Slug
+from kit.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from kit.board.records import RunRecord
     from kit.competition import Competition
 
-CLASSES_SHOWN = 10  # by `kit list SLUG`
-
-
-def list_(
-    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Show all of this competition.")] = None,
-) -> None:
-    """List the competitions: metric, classes, protocols, and the data: here, or how to have it; or show one whole."""
-    from kit.competition import competition_folders, load_competition, read_competition
-    from kit.errors import KitError
-    from kit.files.fetch import is_here, way_to
-
-    if slug is not None:
-        _show_competition(load_competition(slug))
-        return
-    faults = []
-    print(f"{'competition':20} {'metric':12} {'classes':>7}  {'data':15} protocols (* = default)")
-    for name, folder in competition_folders().items():
-        try:
-            found = read_competition(folder)
-        except KitError as error:
-            faults.append(str(error))
-            continue
-        here = [source for source in found.sources if is_here(found, source)]
-        data = f"here: {', '.join(here)}" if here else way_to(found.source())
-        protocols = ", ".join(f"{each}*" if each == found.default_protocol else each for each in found.protocols)
-        print(f"{name:20} {found.metric:12} {len(found.classes):7}  {data:15} {protocols}")
-    say("`kit list SLUG` shows one of them whole.")
-    if faults:
-        raise KitError(" ".join(faults))
-
-
-def _show_competition(found: "Competition") -> None:
-    """Print all that one needs to run a competition."""
-    from kit.files.fetch import is_here, way_to
-
-    recipes = sorted(path.stem for path in (found.folder / "recipes").glob("*.toml"))
-    shown = ", ".join(found.classes[:CLASSES_SHOWN])
-    more = len(found.classes) - CLASSES_SHOWN
-    print(found.title)
-    print(f"homepage    {found.homepage}")
-    print(f"licence     {found.licence}")
-    print(f"task        {found.task}")
-    print(f"metric      {found.metric}")
-    print(f"classes     {len(found.classes)}: {shown}{f', and {more} more' if more > 0 else ''}")
-    print(f"recipes     {', '.join(_starred(recipes, found.default_recipe))}")
-    if found.more_labels:
-        print(f"labels      {found.labels.rule}*; --labels takes {', '.join(found.more_labels)}")
-    print(f"submission  {_submission_columns(found)}")
-    print(f"folder      {found.folder}")
-    print("\nsources (--source)")
-    for name, starred in zip(found.sources, _starred(found.sources, found.source_name()), strict=True):
-        source = found.sources[name]
-        facts = ["here" if is_here(found, name) else way_to(source)]
-        facts += [] if source.complete else ["not all images"]
-        facts += [f"{source.kaggle} on Kaggle"] if source.kaggle else []
-        facts += [source.note] if source.note else []
-        print(f"  {starred:22} {'; '.join(facts)}")
-    print("\nprotocols (--protocol)")
-    for name, starred in zip(found.protocols, _starred(found.protocols, found.default_protocol), strict=True):
-        print(f"  {starred:22} {found.protocols[name].description}")
-    print("\n* = default")
-
-
-def _starred(names: Iterable[str], default: str) -> list[str]:
-    return [f"{name}*" if name == default else name for name in names]
-
-
-def _submission_columns(found: "Competition") -> str:
-    rule = found.submission
-    if rule.values == "probabilities":
-        return f"{rule.id_column}, and a probability per class"
-    values = {
-        "label": "the class",
-        "labels": "the classes of the image",
-        "probability_of": f"the probability of {rule.of_class}",
-    }
-    return f"{rule.id_column}, {rule.label_column} ({values[rule.values]})"
+RunName = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Id of a run, or the start of it.", autocompletion=complete.runs),
+]
 
 
 def compare(
     slug: Slug,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="Id of one run, or its start; default: all.")
+        str | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Id of one run, or its start; default: all.", autocompletion=complete.runs
+        ),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", metavar="RUN", help="Compare --run with this run of ours, image by image."),
+        typer.Option(
+            "--against",
+            metavar="RUN",
+            help="Compare --run with this run of ours, image by image.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object: groups, claims, unresolved, comparability; "
+            "of two runs: run, against, kinds, left_out.",
+        ),
+    ] = False,
 ) -> None:
     """Rank results that may be ranked, ours and published ones; name the fields in which the others differ.
 
@@ -112,7 +55,7 @@ def compare(
     from kit.board.records import all_records, find_record
     from kit.board.seed_notes import with_seed_notes
     from kit.board.terms import own_results
-    from kit.cli.comparison import print_json, show_claims, show_groups
+    from kit.cli.comparison import as_json_object, show_claims, show_groups
     from kit.competition import load_competition
     from kit.judge.judgement import ALWAYS
     from kit.judge.test_ledger import read_chain
@@ -132,7 +75,7 @@ def compare(
     seen = [one.conditions for one in own]
     could = [one for one in claims_of(competition, published) if one.conditions not in seen] if published else []
     if as_json:
-        print_json(found, [*own, *could], published)
+        print_json(as_json_object(found, [*own, *could], published))
         return
     show_groups(competition.title, found, num_runs=len(records))
     if published is None:
@@ -143,8 +86,6 @@ def compare(
 
 def _compare_two(competition: "Competition", run: str | None, against: str, *, as_json: bool) -> None:
     """Print what two runs of ours on the same images say against each other."""
-    import json
-
     from kit.board.duel import duel
     from kit.board.records import find_record
     from kit.cli.comparison import show_duel
@@ -159,7 +100,7 @@ def _compare_two(competition: "Competition", run: str | None, against: str, *, a
     _refuse_other_competition(records, competition.slug)
     found = duel(*records, classes=competition.classes)
     if as_json:
-        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print_json(found.as_dict())
     else:
         show_duel(competition.title, found)
 
@@ -176,7 +117,10 @@ def _refuse_other_competition(records: "list[RunRecord]", slug: str) -> None:
 
 
 def board(
-    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="Print this competition's page only.")] = None,
+    slug: Annotated[
+        str | None,
+        typer.Argument(metavar="[SLUG]", help="Print this competition's page only.", autocompletion=complete.slugs),
+    ] = None,
 ) -> None:
     """Write the leaderboard pages of all competitions, with the runs of this machine and the published ones."""
     from kit.board.site import write_site
@@ -184,14 +128,14 @@ def board(
 
     if slug is not None:
         load_competition(slug)
-    site = write_site()
+    site = write_site(say=say)
     print(site.index if slug is None else site.pages[slug])
     for one in site.left_out:
         say(f"left out: {one.path}: {one.why}")
 
 
 def publish(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the start of it.")],
+    run: RunName,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The leaderboard folder.")] = Path("leaderboard"),
 ) -> None:
     """Copy a run's record into leaderboard/runs, to be committed."""
@@ -200,7 +144,7 @@ def publish(
     print(publish_record(run, to))
 
 
-def track(run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the start of it.")]) -> None:
+def track(run: RunName) -> None:
     """Show a finished run, and the published results of its data set, to MLflow."""
     from kit.board.records import find_record
     from kit.run import track_run
@@ -212,18 +156,28 @@ def track(run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, o
 
 def cache(
     clear: Annotated[
-        str | None, typer.Option("--clear", metavar="FAMILY", help="Remove one family of files, or `all`.")
+        str | None,
+        typer.Option(
+            "--clear", metavar="FAMILY", help="Remove one family of files, or `all`.", autocompletion=complete.families
+        ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: home, families, freed.")] = False,
 ) -> None:
     """Show what the kit keeps on this disk, and where; or remove some of it."""
     from kit.home import clear_family, family_sizes, kit_home
 
-    if clear is not None:
-        print(f"{clear_family(clear) / 2**20:,.1f} MiB freed")
+    freed = None if clear is None else clear_family(clear)
+    if as_json:
+        sizes = family_sizes().items()
+        families = {name: {"num_bytes": num_bytes, "what": what} for name, (num_bytes, what) in sizes}
+        print_json({"home": kit_home(), "families": families, "freed": freed})
+        return
+    if freed is not None:
+        print(f"{freed / 2**20:,.1f} MiB freed")
         return
     print(kit_home())
     for name, (num_bytes, what) in family_sizes().items():
         print(f"  {name:10} {num_bytes / 2**20:10,.1f} MiB  {what}")
 
 
-COMMANDS = (list_, compare, board, publish, track, cache)
+COMMANDS = (compare, board, publish, track, cache)

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kit.cli.stages import on_a_plan, say
+from kit.cli.stages import on_a_plan
+from kit.cli.terminal import print_json, say
+from kit.progress import Counter
 
 if TYPE_CHECKING:
     from kit.plan import RunPlan
@@ -21,6 +23,12 @@ def lr_find(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="PNG", help="Where the plot goes; default: in KIT_HOME.")
     ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object: stage, steepest, valley, suggested, key, plot, lrs, losses."
+        ),
+    ] = False,
 ) -> None:
     """Sweep the learning rate over a copy of the network, and suggest one for the recipe."""
     from kit.data.folds import training_rows
@@ -38,21 +46,37 @@ def lr_find(
     network = make_network(recipe.model, num_classes=len(classes), seed=seed)
     if chosen == "all" and recipe.schedule.frozen_epochs:
         say(f"the head of a copy is trained first: {recipe.schedule.frozen_epochs} frozen epochs, as in the recipe")
-    found = find_lr_for(
-        network,
-        pack,
-        train,
-        recipe=recipe,
-        classes=classes,
-        several=plan.several_labels,
-        device=choose_device(recipe.device),
-        seed=seed,
-        stage=chosen,
-    )
+    with Counter("learning rates", unit="steps", say=say) as counter:
+        found = find_lr_for(
+            network,
+            pack,
+            train,
+            recipe=recipe,
+            classes=classes,
+            several=plan.several_labels,
+            device=choose_device(recipe.device),
+            seed=seed,
+            stage=chosen,
+            tick=lambda step, total, loss: counter.reach(step, total),
+        )
     path = out or family("board") / f"{slug}-lr-{chosen}.png"
     with writing(path, "wb") as file:
         plot_lr_find(found, title=f"{plan.competition.title}: {recipe.model.name}, stage {chosen!r}").savefig(file)
     key = "schedule.frozen_lr" if chosen == "head" else "schedule.lr"
+    if as_json:
+        print_json(
+            {
+                "stage": found.stage,
+                "steepest": found.steepest,
+                "valley": found.valley,
+                "suggested": found.suggested,
+                "key": key,
+                "plot": path,
+                "lrs": found.lrs,
+                "losses": found.losses,
+            }
+        )
+        return
     print(f"steepest  {found.steepest:.2g}")
     print(f"valley    {found.valley:.2g}")
     print(f"plot      {path}")

@@ -1,16 +1,22 @@
 """The command that trains with a run's own answers to the test images: pseudo."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from kit.cli.stages import Despite, Labels, Memory, Mirror, Parallel, RecipeName, Set, Slug, say
+from kit.cli import complete
+from kit.cli.stages import Despite, Labels, Memory, Mirror, Parallel, RecipeName, Set, Slug
+from kit.cli.terminal import say
 
 
 def pseudo(
     slug: Slug,
-    run: Annotated[str, typer.Option("--run", metavar="RUN", help="The teacher: id of a finished run with folds.")],
+    run: Annotated[
+        str,
+        typer.Option(
+            "--run", metavar="RUN", help="The teacher: id of a finished run with folds.", autocompletion=complete.runs
+        ),
+    ],
     threshold: Annotated[
         float, typer.Option("--threshold", metavar="P", help="Probability from which an answer becomes a label.")
     ] = 0.95,
@@ -45,7 +51,6 @@ def pseudo(
         despite_findings=despite_findings,
         parallel=parallel,
         say=say,
-        progress=sys.stderr.isatty(),
     )
     show_run(lesson.student)
     about, gain = lesson.labels.about, lesson.gain

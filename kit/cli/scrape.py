@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.stages import say
+from kit.cli.terminal import say
 
 
 def scrape(

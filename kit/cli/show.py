@@ -1,5 +1,7 @@
 """How results look on a terminal: plain lines, the same in a file."""
 
+from typing import Any
+
 from kit.board.baselines import Baselines
 from kit.board.compare import ComparedRow, compare
 from kit.board.records import Result, RunRecord
@@ -42,6 +44,33 @@ def show_scores(result: Result) -> None:
     if result.confused:
         pairs = ", ".join(f"{true} taken for {predicted} ({count})" for true, predicted, count in result.confused[:3])
         print(f"    most confused            {pairs}")
+
+
+def compared_rows(record: RunRecord, result: Result, published: Baselines | None) -> list[dict[str, Any]]:
+    """Return how each published result stands to one of a run's, for programs."""
+    if published is None:
+        return []
+    rows = compare(result, published, chosen_of=chosen_of(record, result, read_chain()))
+    return [compared_object(row, result.kind) for row in rows]
+
+
+def compared_object(row: ComparedRow, kind: str) -> dict[str, Any]:
+    """Return one published result beside ours, for programs: whose, the values, whether comparable, the verdict."""
+    return {
+        "kind": kind,
+        "method": row.published.method,
+        "year": row.published.year,
+        "metric": row.published.metric,
+        "value": row.published.value,
+        "status": row.published.status,
+        "url": row.published.source.url or None,
+        "ours": row.ours,
+        "comparable": row.agreement.comparable,
+        "differences": row.agreement.differences,
+        "not_stated": row.agreement.not_stated,
+        "verdict": row.verdict,
+        "words": row.words,
+    }
 
 
 def show_comparison(record: RunRecord, published: Baselines | None) -> None:

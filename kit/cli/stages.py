@@ -1,29 +1,53 @@
 """Commands that do the line or one stage of it: run, fetch, prepare, train, judge, submission."""
 
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kit.cli import complete
+from kit.cli.terminal import say
+
 if TYPE_CHECKING:
     from kit.plan import RunPlan
     from kit.train.world import World
 
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The competition: its folder's name (see `kit list`).")]
-RecipeName = Annotated[
-    str | None, typer.Option("--recipe", metavar="R", help="Recipe of the competition, or a .toml file.")
+Slug = Annotated[
+    str,
+    typer.Argument(
+        metavar="SLUG", help="The competition: its folder's name (see `kit list`).", autocompletion=complete.slugs
+    ),
 ]
-ProtocolId = Annotated[str | None, typer.Option("--protocol", metavar="P", help="Protocol of the competition.")]
-SourceName = Annotated[str | None, typer.Option("--source", metavar="S", help="Source set of the competition.")]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", metavar="R", help="Recipe of the competition, or a .toml file.", autocompletion=complete.recipes
+    ),
+]
+ProtocolId = Annotated[
+    str | None,
+    typer.Option("--protocol", metavar="P", help="Protocol of the competition.", autocompletion=complete.protocols),
+]
+SourceName = Annotated[
+    str | None,
+    typer.Option("--source", metavar="S", help="Source set of the competition.", autocompletion=complete.sources),
+]
 Mirror = Annotated[
     str | None, typer.Option("--mirror", metavar="DIR|URL", help="Serves the source's files; default: KIT_MIRROR.")
 ]
-Labels = Annotated[str | None, typer.Option("--labels", metavar="L", help="Another label rule of the competition.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", metavar="L", help="Another label rule of the competition.", autocompletion=complete.label_rules
+    ),
+]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one key of the recipe; repeatable.", autocompletion=complete.settings
+    ),
 ]
 Folds = Annotated[int | None, typer.Option("--folds", metavar="N", help="Number of folds; 0 trains one model only.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of folds, weights, order, augmentation.")]
@@ -50,11 +74,6 @@ Memory = Annotated[
         help="Memory that each process that trains may take, e.g. 8GiB; default: KIT_MEMORY.",
     ),
 ]
-
-
-def say(line: str) -> None:
-    """Print one line of progress to stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def plan_of(
@@ -151,11 +170,12 @@ def run(
     from kit.run import finish, track_run
     from kit.tracking import look_command
 
-    record = finish(plan, say=say, progress=sys.stderr.isatty(), parallel=parallel, world=world)
+    record = finish(plan, say=say, parallel=parallel, world=world)
     if not world.is_first:
         return
     tracked = track and track_run(record, say=say)
-    page = write_site().pages[plan.competition.slug]
+    say("writing the pages ...")
+    page = write_site(say=say).pages[plan.competition.slug]
     show_run(record)
     show_comparison(record, load_published(record.baselines))
     print()
@@ -165,6 +185,8 @@ def run(
     print(f"board       {page}")
     if tracked:
         print(f"look on     {look_command()}")
+    print(f"next        kit judge {record.run_id}")
+    print(f"then        kit export {record.run_id} FOLDER")
 
 
 def fetch(slug: Slug, source: SourceName = None, mirror: Mirror = None) -> None:
@@ -201,7 +223,7 @@ def train(plan: "RunPlan", world: "World", parallel: Parallel = 1) -> None:
     """Train the models of a run, each unless it is trained already."""
     from kit.run import train_models
 
-    for model in train_models(plan, say=say, progress=sys.stderr.isatty(), parallel=parallel, world=world):
+    for model in train_models(plan, say=say, parallel=parallel, world=world):
         print(f"{model.name}  {model.history['minutes']:.1f} min  {model.checkpoint}")
 
 
@@ -215,11 +237,22 @@ _NOT_STATED = "With --predictions; left out: not stated"
 def judge(
     settings: dict[str, Any],
     slug: Annotated[
-        str, typer.Argument(metavar="TARGET", help="The competition; or a finished run: its id, or the start of it.")
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="The competition; or a finished run: its id, or the start of it.",
+            autocompletion=complete.slugs_and_runs,
+        ),
     ],
     predictions: Predictions = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", metavar="M", help="With --predictions; default: the protocol's.")
+        str | None,
+        typer.Option(
+            "--metric",
+            metavar="M",
+            help="With --predictions; default: the protocol's.",
+            autocompletion=complete.metrics,
+        ),
     ] = None,
     pretraining: Annotated[
         str | None,
@@ -248,6 +281,9 @@ def judge(
     out_of_fold: Annotated[
         bool, typer.Option("--out-of-fold", help="No network had seen the training images that it predicted.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object: run, file, results, compared, claim, report.")
+    ] = False,
 ) -> None:
     """Predict with the models of a run, score, write the record; or judge a finished run, or others' predictions.
 
@@ -269,14 +305,15 @@ def judge(
         out_of_fold=out_of_fold,
     )
     if predictions is not None:
-        judge_file(predictions, settings, metric=metric, stated=stated, say=say)
+        judge_file(predictions, settings, metric=metric, stated=stated, as_json=as_json, say=say)
         return
     refuse_without_file(stated, metric=metric)
     if slug not in competition_folders():
-        judge_finished(slug, {name: value for name, value in settings.items() if name != "slug"}, say=say)
+        judge_finished(
+            slug, {name: value for name, value in settings.items() if name != "slug"}, as_json=as_json, say=say
+        )
         return
-    from kit.cli.judging import write_report_of
-    from kit.cli.show import show_run
+    from kit.cli.judging import show_judged
     from kit.plan import pack_for
     from kit.run import finish
     from kit.train.distributed import joined
@@ -285,8 +322,7 @@ def judge(
         plan = world.first_alone(lambda: plan_of(**settings))
         record = finish(plan, say=say, world=world)
         if world.is_first:
-            show_run(record)
-            write_report_of(record, pack=pack_for(plan, say=say), say=say)
+            show_judged(record, pack=pack_for(plan, say=say), as_json=as_json, say=say)
 
 
 @on_a_plan
@@ -295,7 +331,7 @@ def submission(plan: "RunPlan", world: "World") -> None:
     from kit.errors import SubmissionError
     from kit.run import predict, train_models, write_submission_of
 
-    train_models(plan, say=say, progress=sys.stderr.isatty(), world=world)
+    train_models(plan, say=say, world=world)
     predictions = predict(plan, say=say, world=world)
     if not world.is_first:
         return

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.stages import Slug, say
+from kit.cli import complete
+from kit.cli.stages import Slug
+from kit.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +22,10 @@ Share = Annotated[
 
 def submit(
     slug: Slug,
-    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Id of a run, or the start of it.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="Id of a run, or the start of it.", autocompletion=complete.runs),
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE", help="A CSV instead of the run's submission.csv.")
     ] = None,
@@ -60,6 +65,10 @@ def submissions(
     slug: Slug,
     public_share: Share = None,
     offline: Annotated[bool, typer.Option("--offline", help="Show what is known here; ask nobody.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object: submissions, broken_lines, gain, finals, medal, plot."),
+    ] = False,
 ) -> None:
     """List all submissions: out of fold, public, private; how much is noise; which two to choose in the end."""
     from kit.competition import load_competition
@@ -68,6 +77,9 @@ def submissions(
     found = history(load_competition(slug), public_share=public_share, online=not offline, say=say)
     if found.broken_lines:
         say(f"{found.broken_lines} lines of the ledger were cut by a crash and are left out")
+    if as_json:
+        print_json(found)
+        return
     if not found.submissions:
         print(f"Nothing was submitted to {slug} yet: `kit submit {slug} --run RUN`.")
         return
@@ -84,7 +96,15 @@ def submissions(
         print(f"\nplot    {found.plot}")
 
 
-def standing(slug: Slug) -> None:
+def standing(
+    slug: Slug,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object: board, teams, best_score, medals, own_teams, best, placing."
+        ),
+    ] = False,
+) -> None:
     """Download the leaderboard as it is now, and show where the best submission stands on it."""
     from kit.competition import load_competition
     from kit.kaggle.standing import standing as find_standing
@@ -92,6 +112,19 @@ def standing(slug: Slug) -> None:
 
     found = find_standing(load_competition(slug), say=say)
     board = found.board
+    if as_json:
+        print_json(
+            {
+                "board": {"slug": board.slug, "kind": board.kind},
+                "teams": board.teams,
+                "best_score": board.score_at(1),
+                "medals": board.medals,
+                "own_teams": [{"rank": rank, "team": line.team, "score": line.score} for rank, line in found.own_lines],
+                "best": found.best,
+                "placing": found.placing,
+            }
+        )
+        return
     print(f"{board.slug}, {board.kind} leaderboard: {board.teams:,} teams, best {board.score_at(1)}")
     if medals := board.medals:
         lines = [(name, getattr(medals, name)) for name in ("gold", "silver", "bronze")]

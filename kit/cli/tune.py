@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.stages import Despite, Labels, Mirror, ProtocolId, RecipeName, Set, Slug, SourceName, say
+from kit.cli import complete
+from kit.cli.stages import Despite, Labels, Mirror, ProtocolId, RecipeName, Set, Slug, SourceName
+from kit.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from kit.tune.result import StudyResult
@@ -45,20 +47,39 @@ def tune(
         str, typer.Option("--objectives", metavar="LIST", help="error; and on request minutes, memory.")
     ] = "error",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of what is drawn.")] = 1,
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the study; default: by competition.")] = "",
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", metavar="NAME", help="Of the study; default: by competition.", autocompletion=complete.studies
+        ),
+    ] = "",
     final: Annotated[bool, typer.Option(help="Re-run winner and untuned recipe on fresh folds and compare.")] = True,
-    watch: Annotated[bool, typer.Option("--watch", help="Draw the progress as a table.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Draw the progress as a table; with --json: say how far the study is, and no more."
+        ),
+    ] = False,
     track: Annotated[bool, typer.Option(help="Show the study to MLflow.")] = True,
     despite_findings: Despite = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object: result, recipe, page; "
+            "with --watch, at once: study, storage, finished, minutes, best, trials.",
+        ),
+    ] = False,
 ) -> None:
     """Search for a better recipe inside limits of memory and time; the same command goes on where it was ended."""
+    from kit.competition import load_competition
     from kit.fit.limits import parse_memory
     from kit.tune.conclude import conclude
     from kit.tune.minutes import parse_duration
     from kit.tune.study import alone
     from kit.tune.tracked import track_study
-    from kit.tune.tune import Order, sweep
-    from kit.tune.watch import Watch
+    from kit.tune.tune import Order, place_of, sweep
+    from kit.tune.watch import Watch, snapshot
 
     order = Order(
         slug=slug,
@@ -79,6 +100,10 @@ def tune(
         seed=seed,
         despite_findings=despite_findings,
     )
+    if watch and as_json:
+        load_competition(slug)  # who mistypes it is told so
+        print_json(snapshot(place_of(order)))
+        return
     with contextlib.ExitStack() as stack:
         drawn = Watch() if watch and sys.stderr.isatty() else None
         show = None if drawn is None else stack.enter_context(drawn)
@@ -95,6 +120,10 @@ def tune(
             despite_findings=despite_findings,
             say=say,
         )
+    if as_json:
+        place = swept.place.folder
+        print_json({"result": result, "recipe": place / "winner.toml", "page": place / "page.html"})
+        return
     show_result(result)
     print(f"recipe      {swept.place.folder / 'winner.toml'}  (kit run {slug} --recipe ...)")
     print(f"page        {swept.place.folder / 'page.html'}")

@@ -4,12 +4,16 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.stages import say
+from kit.cli import complete
+from kit.cli.terminal import say
 
 
 def ui(
     study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="For optuna-dashboard; default: the newest here.")
+        str | None,
+        typer.Argument(
+            metavar="[STUDY]", help="For optuna-dashboard; default: the newest here.", autocompletion=complete.studies
+        ),
     ] = None,
     storage: Annotated[
         str, typer.Option("--storage", metavar="URL", help="Database of the study, as `kit tune` was given it.")

@@ -1,0 +1,1 @@
+"""What this machine has for the kit, and what it lacks: `kit doctor`."""
