@@ -15,7 +15,7 @@ from kit.metrics import METRICS
 from kit.own_code import run_file
 from kit.rules import FoldRule, LabelRule, Protocol, SourceSet, SplitRule, SubmissionRule
 
-ADAPTER_FUNCTIONS = ("materialise", "label_of", "train_samples", "test_samples", "submission_rows")
+ADAPTER_FUNCTIONS = ("materialise", "label_of", "train_samples", "test_samples", "features", "submission_rows")
 JOINED = " + "  # between the labels of one image, where it has several
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -82,7 +82,8 @@ class Competition(Strict):
             return self.labels
         if name not in self.more_labels:
             raise CompetitionError(
-                f"{self.slug} has no label rule {name!r}. It has: {', '.join(self.more_labels) or 'one only'}."
+                f"{self.slug} has no label rule {name!r}.{did_you_mean(name, self.more_labels)} "
+                f"It has: {', '.join(self.more_labels) or 'one only'}."
             )
         return self.more_labels[name]
 

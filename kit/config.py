@@ -287,11 +287,13 @@ def _lay_over(data: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r} is not of the form key=value. Example: --set schedule.epochs=8.")
     *tables, last = key.strip().split(".")
     known: Any = Recipe()
-    for name in (*tables, last):
+    for depth, name in enumerate((*tables, last)):
         names = [field.name for field in fields(known)] if is_dataclass(known) else []
         if name not in names:
+            above = "".join(f"{table}." for table in tables[:depth])  # so that the suggestion can be typed
+            hint = did_you_mean(name, names).replace("mean '", f"mean '{above}")
             raise ConfigError(
-                f"--set {override!r}: a recipe has no key {key.strip()!r}.{did_you_mean(name, names)} "
+                f"--set {override!r}: a recipe has no key {key.strip()!r}.{hint} "
                 f"Known here: {', '.join(names) or 'nothing below it'}."
             )
         known = getattr(known, name)

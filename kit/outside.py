@@ -109,7 +109,7 @@ def judge_outside(
             "metric: --metric accuracy."
         )
     several = competition.task == "multi-label"
-    found = judge(answers.predictions, metric=by, several=several)
+    found = judge(answers.predictions, metric=by, several=several, say=say)
     complete = is_complete(competition, samples, source=source)
     shown = name if complete else f"{name}@{competition.source_name(source)}"
     place = {"competition": competition.slug, "protocol": shown, "data": samples.fingerprint}

@@ -92,6 +92,7 @@ class RunPlan:
             classes=self.competition.classes,
             fixes=self.samples.fixes,
             rule=self.competition.folds,
+            own_folder=bool(self.competition.source(self.source).folder),
         )
         return tuple(found)
 
@@ -131,18 +132,55 @@ def plan_run(
         say: takes lines of progress and warnings.
     """
     competition = load_competition(slug)
-    chosen = competition.recipe(recipe, overrides=tuple(overrides))
+    plan = plan_competition(
+        competition,
+        competition.recipe(recipe, overrides=tuple(overrides)),
+        protocol=protocol,
+        source=source,
+        mirror=mirror,
+        labels=labels,
+        folds_from=folds_from,
+        despite_findings=despite_findings,
+        memory=memory,
+        say=say,
+    )
+    if not plan.models:
+        raise DataError(
+            f"The protocol {plan.protocol_id} of {slug} has no test images, so without folds nothing could be "
+            "predicted. Give --folds 5."
+        )
+    return plan
+
+
+def plan_competition(
+    competition: Competition,
+    recipe: Recipe,
+    *,
+    protocol: str | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
+    labels: str | None = None,
+    folds_from: Path | None = None,
+    despite_findings: bool = False,
+    memory: int | None = None,
+    say: Say = print,
+) -> RunPlan:
+    """Return what a run of `recipe` on `competition` would do; without folds and test images it has no `models`.
+
+    Args:
+        competition, recipe: the question, which need not be one that has a folder, and how to train.
+        protocol, source, mirror, labels, folds_from, despite_findings, memory, say: see `plan_run`.
+    """
+    slug, chosen = competition.slug, recipe
     check_augmentation(chosen.augment, image_size=chosen.input.image_size)
     protocol_id = protocol or competition.default_protocol
     competition.protocol(protocol_id)
-    weights = find_weights(chosen.model.name, chosen.model.weights, pretraining_group=chosen.model.pretraining_group)
+    weights = _weights_of(chosen)
     samples = prepare(
         competition, protocol=protocol_id, source=source, mirror=mirror, labels=labels, seed=chosen.seed, say=say
     )
-    limit = limit_of(chosen, asked=memory)
-    if limit is not None and chosen.schedule.is_automatic:
-        several = competition.task == "multi-label"
-        chosen = with_numbers(chosen, limit, num_classes=len(samples.classes), several=several, say=say)
+    several = competition.task == "multi-label"
+    chosen, limit = _fitted(chosen, asked=memory, num_classes=len(samples.classes), several=several, say=say)
     train = samples.train
     if folds_from is not None:
         train = apply_frozen(train, read_folds(folds_from))
@@ -156,41 +194,83 @@ def plan_run(
         train = assign_folds(train, num_folds=chosen.num_folds, seed=chosen.seed, rule=competition.folds)
         dealt = f"{competition.source_name(source)}-{protocol_id}-{chosen.num_folds}-s{chosen.seed}.csv"
         _notice_changes(family("folds") / slug / dealt, train, say=say)
-    elif samples.test.empty:
-        raise DataError(
-            f"The protocol {protocol_id} of {slug} has no test images, so without folds nothing could be predicted. "
-            "Give --folds 5."
-        )
     _refuse_what_would_fail_later(competition, protocol_id, samples, train if chosen.num_folds else None)
+    return _named(
+        RunPlan(
+            competition=competition,
+            protocol_id=protocol_id,
+            source=competition.source_name(source),
+            recipe=chosen,
+            samples=samples,
+            train=train,
+            weights=weights,
+            run_id="",
+            complete=is_complete(competition, samples, source=source),
+            despite_findings=despite_findings,
+            memory=limit,
+        )
+    )
+
+
+def trained_otherwise(plan: RunPlan, recipe: Recipe, *, say: Say = print) -> RunPlan:
+    """Return the plan of another recipe on the same images in the same folds, which its `seed` leaves as they are.
+
+    Args:
+        plan: whose images, split and folds are kept; its number of folds, too.
+        recipe: how to train.
+        say: takes lines of progress and warnings.
+
+    Raises:
+        ConfigError, WeightsError: see `plan_run`.
+    """
+    chosen = replace(recipe, num_folds=plan.recipe.num_folds)
+    check_augmentation(chosen.augment, image_size=chosen.input.image_size)
+    weights = _weights_of(chosen)
+    chosen, limit = _fitted(
+        chosen,
+        asked=plan.memory.num_bytes if plan.memory else None,
+        num_classes=len(plan.samples.classes),
+        several=plan.several_labels,
+        say=say,
+    )
+    return _named(replace(plan, recipe=chosen, weights=weights, memory=limit))
+
+
+def _weights_of(recipe: Recipe) -> Weights | None:
+    model = recipe.model
+    return find_weights(model.name, model.weights, pretraining_group=model.pretraining_group)
+
+
+def _fitted(
+    recipe: Recipe, *, asked: int | None, num_classes: int, several: bool, say: Say
+) -> tuple[Recipe, Limit | None]:
+    """Return the recipe with numbers where it leaves batches to the memory, and the limit if somebody asked for one."""
+    limit = limit_of(recipe, asked=asked)
+    if limit is not None and recipe.schedule.is_automatic:
+        recipe = with_numbers(recipe, limit, num_classes=num_classes, several=several, say=say)
+    return recipe, limit if limit is not None and limit.asked else None
+
+
+def _named(plan: RunPlan) -> RunPlan:
+    """Return the plan with its run id: other ids for whatever would give other numbers."""
+    competition, recipe = plan.competition, plan.recipe
     key = fingerprint(
         str(TRAINING_VERSION),
-        json.dumps({**chosen.as_dict(), "name": ""}, sort_keys=True),
-        samples.fingerprint,
-        protocol_id,
-        competition.source_name(source),
-        repr(competition.protocol(protocol_id)),
+        json.dumps({**recipe.as_dict(), "name": ""}, sort_keys=True),
+        plan.samples.fingerprint,
+        plan.protocol_id,
+        plan.source,
+        repr(plan.protocol),
         repr(competition.submission),
         repr(competition.folds),
         repr(competition.classes),
         competition.task,
-        str(is_complete(competition, samples, source=source)),
-        fold_fingerprint(train) if chosen.num_folds else "",
-        weights.fingerprint if weights else "none",
-        code_fingerprint(chosen.model),
+        str(plan.complete),
+        fold_fingerprint(plan.train) if recipe.num_folds else "",
+        plan.weights.fingerprint if plan.weights else "none",
+        code_fingerprint(recipe.model),
     )
-    return RunPlan(
-        competition=competition,
-        protocol_id=protocol_id,
-        source=competition.source_name(source),
-        recipe=chosen,
-        samples=samples,
-        train=train,
-        weights=weights,
-        run_id=f"{slug}-{protocol_id}-{chosen.name}-s{chosen.seed}-{key[:8]}",
-        complete=is_complete(competition, samples, source=source),
-        despite_findings=despite_findings,
-        memory=limit if limit is not None and limit.asked else None,
-    )
+    return replace(plan, run_id=f"{competition.slug}-{plan.protocol_id}-{recipe.name}-s{recipe.seed}-{key[:8]}")
 
 
 def _refuse_what_would_fail_later(
@@ -198,12 +278,6 @@ def _refuse_what_would_fail_later(
 ) -> None:
     """Refuse what could not be trained on, scored or handed in, before hours are spent on it."""
     protocol = competition.protocol(protocol_id)
-    if (imageless := samples.table["path"] == "").any():
-        raise DataError(
-            f"{int(imageless.sum())} rows of {competition.slug} have no image, first "
-            f"{samples.table.loc[imageless, 'image_id'].head(5).tolist()}. Networks are trained on images: leave these "
-            "rows out in the adapter."
-        )
     scored = [] if folded is None else [folded[folded["fold"] >= 0]]
     scored += [samples.test] if not samples.test.empty and labelled(samples.test).all() else []
     for table in scored:
@@ -223,8 +297,24 @@ def _notice_changes(path: Path, folded: pd.DataFrame, *, say: Say) -> None:
     write_folds(path, folded)
 
 
+def refuse_rows_without_images(plan: RunPlan) -> None:
+    """Refuse to train a network on the rows of a table.
+
+    Raises:
+        DataError: rows have no image.
+    """
+    table = plan.samples.table
+    if (imageless := table["path"] == "").any():
+        raise DataError(
+            f"Rows of {plan.competition.slug} without an image: {int(imageless.sum()):,}, first "
+            f"{table.loc[imageless, 'image_id'].head(5).tolist()}. Networks are trained on images: leave these rows "
+            f"out in the adapter, or learn from their columns: kit.run_own(kit.load({plan.competition.slug!r}), model)."
+        )
+
+
 def pack_for(plan: RunPlan, *, say: Say = print) -> Pack:
-    """Return the decoded images of a plan."""
+    """Return the decoded images of a plan; see `refuse_rows_without_images`."""
+    refuse_rows_without_images(plan)
     return pack_images(
         plan.samples,
         store_size=plan.recipe.input.store_size,

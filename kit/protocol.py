@@ -174,5 +174,6 @@ def images_and_pool(
     if num_folds is None:
         return tested + fixed, None
     if not own or num_folds != (protocol.num_folds or num_folds):
-        trained = f"{num_folds - 1} of {num_folds} folds of {protocol.training_pool}{pool_part}"
+        whole = "all labelled images" if own else protocol.training_pool  # `own`: the pool is what a fold leaves
+        trained = f"{num_folds - 1} of {num_folds} folds of {whole}{pool_part}"
     return tested + fixed, trained + fixed

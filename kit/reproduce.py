@@ -188,7 +188,6 @@ def reproduce(
     plan: RunPlan,
     *,
     say: Say = print,
-    progress: bool = False,
 ) -> Reproduction:
     """Train, predict and judge a run again, and hold each figure of its record against what comes out.
 
@@ -199,14 +198,13 @@ def reproduce(
         record: of the run.
         plan: from `plan_again`.
         say: takes lines of progress.
-        progress: draw a progress bar.
     """
     found = tuple(differences(record, plan))
     folder = run_folder(_again(record))
     if (folder / "reproduction.json").is_file():
         shutil.rmtree(folder)
     again = replace(plan, run_id=folder.name)
-    train_models(again, say=say, progress=progress)
+    train_models(again, say=say)
     judged = {
         kind: judge(predictions, metric=plan.protocol.metric, several=plan.several_labels)
         for kind, predictions in predict(again, say=say).items()
@@ -265,6 +263,11 @@ def _refuse_other_kinds(record: RunRecord) -> None:
         raise DataError(
             f"{record.run_id} was trained on labels that another run gave, and that run must be reproduced first: "
             "`kit reproduce` makes runs again that stand on a competition's data alone."
+        )
+    if "own" in record.recipe:
+        raise DataError(
+            f"{record.run_id} was answered by a model of somebody's own, {record.network['name']}: call kit.run_own "
+            "with that model again. The record's recipe names its class, parameters and library."
         )
     if not record.recipe.get("model"):
         raise DataError(

@@ -23,8 +23,8 @@ from kit.judge.predict import (
 )
 from kit.judge.test_ledger import TEST_KINDS, look
 from kit.kaggle.submission import submission_table, write_submission
-from kit.plan import RunPlan, pack_for, plan_run
-from kit.progress import Say
+from kit.plan import RunPlan, pack_for, plan_run, refuse_rows_without_images
+from kit.progress import Say, silent, within
 from kit.quality.findings import gate, summary
 from kit.record import record_of
 from kit.train.distributed import check_alike, device_among
@@ -33,15 +33,12 @@ from kit.train.parallel import train_in_parallel
 from kit.train.world import SOLO, World
 
 
-def train_models(
-    plan: RunPlan, *, say: Say = print, progress: bool = False, parallel: int = 1, world: World = SOLO
-) -> list[ModelFolder]:
+def train_models(plan: RunPlan, *, say: Say = print, parallel: int = 1, world: World = SOLO) -> list[ModelFolder]:
     """Return all models of a plan, training those that are not there yet.
 
     Args:
         plan: what to train.
         say: takes lines of progress and warnings.
-        progress: draw a progress bar (on a terminal).
         parallel: models at once, each in a process of its own, see `kit.train.parallel`.
         world: the processes that train each model together, see `kit.train.distributed`; the first one writes.
 
@@ -60,6 +57,7 @@ def train_models(
     found = [find_model(folder, name) for name in plan.models]
     if all(found):
         return [model for model in found if model is not None]
+    refuse_rows_without_images(plan)
     if world.is_first:
         gate(plan.findings, slug=plan.competition.slug, override=plan.despite_findings)
         write_json(plan.folder / "quality.json", summary(plan.findings, override=plan.despite_findings))
@@ -94,7 +92,6 @@ def train_models(
             rule=plan.competition.folds,
             folder=folder,
             say=say,
-            progress=progress,
             world=world,
             memory=plan.memory,
             extra=plan.pseudo.rows if plan.pseudo else None,
@@ -150,6 +147,7 @@ def _predict_now(plan: RunPlan, *, say: Say, world: World) -> dict[str, Predicti
                 recipe=plan.recipe,
                 device=device,
                 shard=(world.rank, world.size),
+                say=within(say, name) if world.is_first else silent,  # noqa: B023
             )
             probabilities = world.whole(part, num=len(table))
             return predictions_of(table, probabilities, kind=kind, classes=classes, fold=fold)
@@ -173,7 +171,7 @@ def judge_all(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say = 
     """Judge every set of predictions whose truth is known; looks at test labels go into the test-use ledger first."""
     metric = plan.protocol.metric
     judgements = {
-        kind: judge(found, metric=metric, several=plan.several_labels)
+        kind: judge(found, metric=metric, several=plan.several_labels, say=say)
         for kind, found in predictions.items()
         if found.labelled
     }
@@ -233,25 +231,20 @@ def _clip_of(plan: RunPlan, predictions: dict[str, Predictions], *, say: Say) ->
     return clip
 
 
-def run(
-    slug: str, *, say: Say = print, progress: bool = False, parallel: int = 1, **settings: object
-) -> tuple[RunPlan, RunRecord]:
+def run(slug: str, *, say: Say = print, parallel: int = 1, **settings: object) -> tuple[RunPlan, RunRecord]:
     """Do the whole line for one competition and return plan and record; what is done and unchanged is re-used.
 
     Args:
         slug: the competition.
         say: takes lines of progress and warnings.
-        progress: draw a progress bar while training.
         parallel: models to train at once.
         settings: those of `plan_run`.
     """
     plan = plan_run(slug, say=say, **settings)  # type: ignore[arg-type]
-    return plan, finish(plan, say=say, progress=progress, parallel=parallel)
+    return plan, finish(plan, say=say, parallel=parallel)
 
 
-def finish(
-    plan: RunPlan, *, say: Say = print, progress: bool = False, parallel: int = 1, world: World = SOLO
-) -> RunRecord:
+def finish(plan: RunPlan, *, say: Say = print, parallel: int = 1, world: World = SOLO) -> RunRecord:
     """Train, predict, judge, write submission and record of a plan, as far as that is not done.
 
     The arguments are those of `train_models`.
@@ -261,9 +254,10 @@ def finish(
     if path.is_file() and submitted and all(find_model(plan.folder / "models", name) for name in plan.models):
         say(f"{plan.run_id} is done already: every stage is re-used")
         return read_record(path)
-    models = train_models(plan, say=say, progress=progress, parallel=parallel, world=world)
+    models = train_models(plan, say=say, parallel=parallel, world=world)
     predictions = predict(plan, say=say, world=world)
     if world.is_first:
+        say("judging ...")
         judgements = judge_all(plan, predictions, say=say)
         write_submission_of(plan, predictions, say=say)
         if not path.is_file():  # a record is never edited; what was lost beside it has been made again

@@ -259,6 +259,24 @@ def digits() -> Files:
     return {}
 
 
+def titanic() -> Files:
+    """Two tables and a sample in Kaggle's archive; of the mirror's files the two tables. Made-up passengers."""
+    columns = ("PassengerId", "Pclass", "Name", "Sex", "Age", "SibSp", "Parch", "Ticket", "Fare", "Cabin", "Embarked")
+    people = []
+    for k in range(1, 37):
+        name, sex = (f"Doe, Mrs. No. {k}", "female") if k % 2 else (f"Doe, Mr. No. {k}", "male")
+        age, cabin = "" if k % 5 == 4 else 20 + k, "" if k % 4 else "C85"
+        people.append((k, 1 + k % 3, name, sex, age, k % 3, 0, f"T {k}", 7.25 + k, cabin, "SCQ"[k % 3]))
+    train, test = people[:24], people[24:]
+    files = {
+        "train.csv": table((columns[0], "Survived", *columns[1:]), *((p[0], p[0] % 2, *p[1:]) for p in train)),
+        "test.csv": table(columns, *test),
+        "gender_submission.csv": table(("PassengerId", "Survived"), *((p[0], p[0] % 2) for p in test)),
+    }
+    tables = {f"kaggle-csv/titanic/{name}": files[name] for name in ("train.csv", "test.csv")}
+    return {"titanic.zip": zip_bytes(files), **tables}
+
+
 def google_images() -> Files:
     """What its user has collected: a folder per class, and what is known of each image."""
     names = [f"images/{name}/{k:04d}.jpg" for name in ("black", "grizzly", "teddy") for k in range(4)]
@@ -282,6 +300,7 @@ MINIATURES: dict[str, Callable[[], Files]] = {
         pets,
         plant_pathology_2020,
         state_farm,
+        titanic,
     )
 }
 

@@ -12,23 +12,7 @@ from test_compare import OURS, result, score
 from test_records import make_record
 
 from kit.board.records import all_records, find_record, write_record
-from kit.cli.main import main
 from kit.judge.test_ledger import ledger_path, read_chain
-
-
-@pytest.fixture
-def kit(monkeypatch, capfd):
-    """Call the command as a shell would; return (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        return ended.value.code or 0, out, err
-
-    return call
 
 
 def write_pets_run(run_id="pets-by-hand", **changes):

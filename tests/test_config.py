@@ -170,7 +170,7 @@ def test_the_last_set_of_a_key_wins_and_the_file_data_stay_as_they_were():
         ("schedule.epochs", ["not of the form key=value", "--set schedule.epochs=8"]),
         ("=3", ["not of the form key=value"]),
         ("", ["not of the form key=value"]),
-        ("schedule.epoch=3", ["'schedule.epoch'", "Did you mean 'epochs'?", "lr_spread"]),
+        ("schedule.epoch=3", ["'schedule.epoch'", "Did you mean 'schedule.epochs'?", "lr_spread"]),
         ("shedule.epochs=3", ["'shedule.epochs'", "Did you mean 'schedule'?"]),
         ("seed.more=3", ["'seed.more'", "nothing below it"]),
         ("schedule=3", ["'schedule' is a table", "schedule.KEY=value"]),

@@ -348,11 +348,13 @@ def test_without_a_network_the_first_failure_is_the_last(target):
 
 
 def test_progress_is_said_now_and_then(server, target, monkeypatch):
-    monkeypatch.setattr(module, "SAY_SECONDS", 0.0)
+    monkeypatch.setattr("kit.progress.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("kit.progress.LINE_SECONDS", 0.0)
     monkeypatch.setattr(module, "CHUNK_BYTES", 6000)
     lines: list[str] = []
     download(f"{server.url}/a.bin", target, say=lines.append)
-    assert lines[-1] == "a.bin: 0 MB of 0"
+    assert lines[0].startswith("a.bin: 0 of 0 MB, ")
+    assert lines[-1] == "a.bin: 0 MB in 0 s"
 
 
 def test_a_file_larger_than_the_disk_is_refused_before_it_comes(server, target):

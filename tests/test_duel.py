@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from test_compare import OURS, result, score
-from test_compare_cli import flat, kit  # noqa: F401
+from test_compare_cli import flat
 from test_records import make_record
 
 from kit.board.duel import duel
@@ -161,7 +161,7 @@ def test_a_kind_that_cannot_be_compared_leaves_the_others():
 # On the command line.
 
 
-def test_the_command_prints_scores_difference_folds_and_what_could_be_shown(kit, toy_competition):  # noqa: F811
+def test_the_command_prints_scores_difference_folds_and_what_could_be_shown(kit, toy_competition):
     slug = toy_competition(classes=CLASSES)
     run("toy-new", answers(SECOND))
     run("toy-old", answers(FIRST))
@@ -194,7 +194,7 @@ def test_the_command_imports_no_torch(toy_competition):
     assert "McNemar" in done.stdout and "\x1b" not in done.stdout
 
 
-def test_the_command_refuses_one_run_and_a_run_of_another_competition(kit, toy_competition):  # noqa: F811
+def test_the_command_refuses_one_run_and_a_run_of_another_competition(kit, toy_competition):
     slug = toy_competition()
     run("toy-new", answers(SECOND))
     run("other", answers(SECOND), competition="pets")
@@ -213,11 +213,11 @@ def seeded(seed, value, run_id=None, **changes):
     write_record(make_record(run_id or f"toy-s{seed}", results=[one], recipe=recipe, **changes))
 
 
-def notes(kit, slug):  # noqa: F811
+def notes(kit, slug):
     return [note for group in json.loads(kit("compare", slug, "--json")[1])["groups"] for note in group["notes"]]
 
 
-def test_runs_that_differ_in_the_seed_alone_have_their_mean_over_seeds_as_a_note(kit, toy_competition):  # noqa: F811
+def test_runs_that_differ_in_the_seed_alone_have_their_mean_over_seeds_as_a_note(kit, toy_competition):
     slug = toy_competition()
     for seed, value in ((1, 0.90), (2, 0.92), (3, 0.94)):
         seeded(seed, value)
@@ -235,7 +235,7 @@ def test_runs_that_differ_in_the_seed_alone_have_their_mean_over_seeds_as_a_note
         {"recipe": {"seed": 1}},  # the same seed again
     ],
 )
-def test_runs_that_differ_otherwise_have_none(kit, toy_competition, change):  # noqa: F811
+def test_runs_that_differ_otherwise_have_none(kit, toy_competition, change):
     slug = toy_competition()
     seeded(1, 0.90)
     seeded(2, 0.92, **change)

@@ -189,7 +189,7 @@ def test_without_a_test_list_the_folds_alone_are_judged_and_nothing_is_submitted
     assert trained_names == ["fold-0", "fold-1"]
     (result,) = record.results
     assert (result.kind, result.conditions.test_images) == ("out-of-fold", "out-of-fold")
-    assert result.conditions.training_pool == "1 of 2 folds of other-folds"  # the protocol means five
+    assert result.conditions.training_pool == "1 of 2 folds of all labelled images"  # the protocol means five
     assert not (plan.folder / "submission.csv").exists()
 
 

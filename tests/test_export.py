@@ -16,7 +16,6 @@ from torch import nn
 from toys import TOY_RECIPE, coloured_png
 
 from kit.board.records import all_records, find_record, run_folder
-from kit.cli.main import main
 from kit.errors import ConfigError, DataError, WeightsError
 from kit.export.answer import Answer, answer, image_files, open_export
 from kit.export.folder import read_export
@@ -43,21 +42,6 @@ def record(finished_toy):
 def exported(record, tmp_path) -> Path:
     export_runs([record], tmp_path / "exported", say=quiet)
     return tmp_path / "exported"
-
-
-@pytest.fixture
-def kit(monkeypatch, capfd):
-    """Call the command as a shell would; return (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kit", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        return ended.value.code or 0, out, err
-
-    return call
 
 
 def toy_files() -> list[Path]:
@@ -148,7 +132,7 @@ def test_a_folder_with_files_in_it_is_left_alone(record, tmp_path):
 def test_one_model_is_taken_by_its_name_and_another_name_is_refused(record, tmp_path):
     export = export_runs([record], tmp_path / "one", model="fold-1", say=quiet)
     assert [one.model for one in export.models] == ["fold-1"]
-    with pytest.raises(DataError, match=r"has no model 'fold-7'\. It has: fold-0, fold-1, full"):
+    with pytest.raises(DataError, match=r"no model 'fold-7'\. Did you mean 'fold-1'\? It has: fold-0, fold-1, full"):
         export_runs([record], tmp_path / "two", model="fold-7", say=quiet)
 
 
@@ -192,8 +176,9 @@ def test_what_is_no_image_is_a_row_with_its_reason(exported, tmp_path, kit):
     (folder / "b.txt").write_text("no image")
     (folder / "deep" / "c\x1b[31m.png").write_bytes(coloured_png("red", 1)[:50])
     (folder / ".hidden").write_text("")
-    code, out, _ = kit("predict", exported, folder, tmp_path / "nowhere.png", "--out", tmp_path / "a.csv")
+    code, out, err = kit("predict", exported, folder, tmp_path / "nowhere.png", "--out", tmp_path / "a.csv")
     assert code == 0
+    assert "3 of 4 not read" in err
     rows = rows_of(tmp_path / "a.csv")
     assert [Path(row["path"]).name for row in rows] == ["a.png", "b.txt", "c\\x1b[31m.png", "nowhere.png"]
     assert [bool(row["label"]) for row in rows] == [True, False, False, False]
@@ -207,11 +192,22 @@ def test_nothing_but_files_that_cannot_be_read_ends_with_2(exported, tmp_path, k
     (tmp_path / "empty").mkdir()
     (tmp_path / "b.txt").write_text("no image")
     code, _, err = kit("predict", exported, tmp_path / "b.txt")
-    assert (code, "None of 1 files could be read as an image. The first: " in err) == (2, True)
+    assert (code, "None of 1 file could be read as an image. The first: " in err) == (2, True)
     code, _, err = kit("predict", exported, tmp_path / "empty")
     assert (code, "None of 0 files" in err) == (2, True)
     code, _, err = kit("predict", exported, tmp_path / "b.txt", "--test-views", "many")
-    assert (code, "known are single, mirror, lesson, dihedral" in err) == (2, True)
+    assert (code, "Known are single, mirror, lesson, dihedral" in err) == (2, True)
+
+
+def test_what_is_not_there_is_said_before_anything_is_loaded(exported, record, tmp_path, kit):
+    for arguments, expected in (
+        (("predict", tmp_path / "missing", tmp_path), "there is no folder of this name"),
+        (("predict", tmp_path, tmp_path), "it has no kit.json"),
+        (("predict", exported, tmp_path / "missing"), "there is no such file or folder"),
+        (("export", record.run_id, exported), "is there already"),
+    ):
+        code, _, err = kit(*arguments)
+        assert (code, expected in err, "loading" in err) == (2, True, False), err
 
 
 def test_files_are_sorted_and_each_is_there_once(tmp_path):

@@ -249,3 +249,18 @@ def test_groups_of_several_images_get_a_section_of_their_own(finished_toy):
     (section,) = [one for one in report_sections(record(), with_network=False) if one.key == "groups"]
     assert {row[0] for row in section.tables[0].rows} == {"film of red", "film of green", "film of blue"}
     assert {row[1] for row in section.tables[0].rows} == {6}
+
+
+def test_images_in_a_folder_of_ones_own_are_shown_where_they_lie(tmp_path, monkeypatch):
+    from toys import toy_images, write_files
+
+    from kit.cli.new import new
+    from kit.run import run
+
+    data = write_files(tmp_path / "data", toy_images(("red", "green"), 8))
+    new("colours", from_=data, to=tmp_path / "mine")
+    monkeypatch.setenv("KIT_COMPETITIONS", str(tmp_path / "mine"))
+    overrides = ["model.name=test_resnet", "schedule.epochs=1", "input.image_size=32", "num_folds=2"]
+    _, record = run("colours", protocol="five-fold", overrides=overrides, say=lambda line: None)
+    found = interpret(record.run_id)
+    assert found.images(found.predictions.image_ids[0]).shape[2] == 3

@@ -193,13 +193,18 @@ def test_shifted_labels_of_a_lopsided_competition_are_seen(cases):
     assert codes(case, case.written([case.rows[0], *shifted]), predictions=found, out_of_fold=None)[0] == "L503"
 
 
+def test_a_file_that_is_not_there_is_one_finding(cases, tmp_path):
+    (found,) = findings(cases["label"], tmp_path / "missing.csv", predictions=None, data=None)
+    assert (found.code, found.name) == ("L100", "no such file")
+
+
 def test_a_file_too_large_is_not_read(cases):
     path = cases["label"].data / "large.csv"
     with path.open("wb") as file:
         file.truncate(LARGEST + 1)
     assert codes(cases["label"], path) == ["L102"]
     path.unlink()
-    assert codes(cases["label"], path) == ["L101"]
+    assert codes(cases["label"], path) == ["L100"]
 
 
 @pytest.fixture
@@ -221,7 +226,10 @@ def test_the_command_passes_a_runs_own_submission_and_refuses_a_spoiled_one(fini
     spoiled.write_text(own.read_text().replace("image_id", "Image_Id").rsplit("\n", 2)[0] + "\n")
     refused = kit(spoiled, finished_toy, "--run", record.run_id, "--json")
     assert refused.exit_code == 2
-    assert [one["code"] for one in json.loads(refused.stdout) if one["severity"] == "error"] == ["L206", "L302"]
+    assert [one["code"] for one in json.loads(refused.stdout)["findings"] if one["severity"] == "error"] == [
+        "L206",
+        "L302",
+    ]
 
 
 def test_a_run_on_part_of_the_files_is_linted_by_its_protocol(finished_toy, kit):

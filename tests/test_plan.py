@@ -10,7 +10,7 @@ from kit.data.folds import write_folds
 from kit.data.prepare import prepare
 from kit.errors import DataError, SubmissionError
 from kit.fit.limits import resident_bytes
-from kit.plan import conditions_of, plan_run
+from kit.plan import conditions_of, pack_for, plan_run
 from kit.quality.fixes import Fix, add_fixes, fixes_path
 from kit.run import finish, train_models
 
@@ -258,8 +258,9 @@ def test_a_row_without_an_image_is_refused_before_training(toy_competition, tmp_
         "    return {'image_id': [*(p for p, _ in rows), 'train/none'], 'path': [*(p for p, _ in rows), ''],\n"
         "            'label': [*(label for _, label in rows), 'red']}\n"
     )
-    with pytest.raises(DataError, match=r"1 rows of toy have no image, first \['train/none'\]"):
-        planned(slug, protocol="folds", overrides=["num_folds=2"])
+    plan = planned(slug, protocol="folds", overrides=["num_folds=2"])
+    with pytest.raises(DataError, match=r"Rows of toy without an image: 1, first \['train/none'\]"):
+        pack_for(plan)
 
 
 def test_two_rows_of_one_file_are_refused(toy_competition, tmp_path):

@@ -137,7 +137,7 @@ FIVE_FOLD = protocol(training_pool="four-fifths", test_images="out-of-fold", spl
         (OFFICIAL, {"out_of_fold": True, "num_folds": 3}, ("pool, out of fold", "2 of 3 folds of pool")),
         (OFFICIAL, {"out_of_fold": True, "num_folds": None}, ("pool, out of fold", None)),
         (FIVE_FOLD, {"out_of_fold": True, "num_folds": 5}, ("out-of-fold", "four-fifths")),
-        (FIVE_FOLD, {"out_of_fold": True, "num_folds": 3}, ("out-of-fold", "2 of 3 folds of four-fifths")),
+        (FIVE_FOLD, {"out_of_fold": True, "num_folds": 3}, ("out-of-fold", "2 of 3 folds of all labelled images")),
     ],
 )
 def test_the_images_and_the_pool_are_named_by_protocol_folds_and_what_is_missing(followed, settings, expected):

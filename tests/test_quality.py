@@ -170,6 +170,8 @@ def test_files_that_cannot_be_used_stop_and_training_images_are_proposed_to_be_d
     assert found["truncated"].image_ids == (ids[0], ids[10])  # even though somebody wrote "keep"
     assert f"{ids[1]} (not an image)" in found["unreadable"].message
     assert {fix.image_id for fix in proposed_fixes(list(found.values())) if fix.action == "drop"} == {ids[0], ids[1]}
+    assert "Fetch the files again" in found["unreadable"].message
+    assert "Delete or mend" in check(tmp_path, table, own_folder=True)["unreadable"].message
 
 
 def test_unusual_files_are_told_by_kind_unless_somebody_keeps_them(tmp_path: Path):

@@ -125,14 +125,15 @@ def test_an_interrupted_collection_keeps_what_it_has(collect, site, own_home, mo
 
     def interrupt(line: str) -> None:
         said.append(line)
-        if " of " in line:
+        if line.startswith("fetching: 1 of 2"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("kit.scrape.collector.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("kit.progress.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("kit.progress.LINE_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         collect({"a": ["/a", "/slow"]}, say=interrupt)
     assert b"/a" in (own_home / "collected" / "bears" / JOURNAL).read_bytes()
-    assert said[-1] == "1 of 2: 1 ok"
+    assert said[-1].startswith("fetching: 1 of 2 addresses (1 ok), ")
     site.answers["/slow"] = http(coloured_png("red", 2))
     assert states(collect({"a": ["/a", "/slow"]})) == [("ok", ""), ("ok", "")]
     assert site.paths().count("/a") == 1

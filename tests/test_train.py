@@ -374,7 +374,7 @@ def test_a_fold_model_never_sees_its_fold_and_is_found_again(toy, tmp_path):
     train = train.assign(fold=[k % 3 for k in range(18)])
     said = []
     options = {"recipe": recipe(), "classes": CLASSES, "several": False, "rule": FoldRule()}
-    options |= {"folder": tmp_path, "say": said.append, "progress": True}
+    options |= {"folder": tmp_path, "say": said.append}
     model = train_model("fold-1", train, pack, **options)
     assert model.history["num_train"] == 12
     assert said[0] == "fold-1: resnet10t starts from RANDOM weights: nothing pretrained is used"

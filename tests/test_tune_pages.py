@@ -62,6 +62,26 @@ def test_the_table_shows_the_best_trial_first_and_how_far_the_others_are(study):
     assert [row[:2] for row in told[1:]] == [["1", "too much memory"], ["2", "failed"], ["3", "running, 25 %"]]
 
 
+def test_a_program_gets_how_far_the_study_is_and_nothing_is_begun(study, kit):
+    code, out, err = kit("tune", "pets", "--name", PLACE.name, "--watch", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert set(found) == {"study", "storage", "finished", "minutes", "best", "trials"}
+    assert (found["study"], found["finished"], found["best"]) == (PLACE.name, 2, 0)
+    states = [(one["number"], one["state"], one["error"], one["peak_gib"]) for one in found["trials"]]
+    assert states == [
+        (0, "done", 0.1, 0.5),
+        (1, "too much memory", None, None),
+        (2, "failed", None, None),
+        (3, "running, 25 %", 0.4, None),
+    ]
+    assert found["trials"][0]["drawn"] == {"schedule.lr": 0.001, "schedule.epochs": 4}
+    code, out, err = kit("tune", "pets", "--name", f"{PLACE.name}x", "--watch", "--json")
+    assert (code, out) == (2, "")
+    assert f"There is no study {PLACE.name}x" in err
+    assert f"Did you mean '{PLACE.name}'?" in err
+
+
 # Alembic and SQLAlchemy, below MLflow, warn about their own coming changes.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_mlflow_has_the_study_as_a_run_and_each_ended_trial_once_as_its_child(study):

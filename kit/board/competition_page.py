@@ -49,9 +49,10 @@ def _lead(shelf: Shelf) -> str:
             (f"best of ours, {first.metric.replace('_', ' ')}", number(best.value), f"{_interval(best)}; {first.title}")
         )
     results = "result" if own == 1 else "results"
-    facts.append(("our runs", f"{len(shelf.records):,}", f"{own:,} {results} in {len(shelf.groups)} protocol groups"))
+    groups = "1 protocol group" if len(shelf.groups) == 1 else f"{len(shelf.groups)} protocol groups"
+    facts.append(("our runs", f"{len(shelf.records):,}", f"{own:,} {results} in {groups}"))
     years = [row.year for row in theirs]
-    span = f"{min(years)} to {max(years)}" if years else "none known"
+    span = " to ".join(map(str, sorted({min(years), max(years)}))) if years else "none known"
     facts.append(("published results", f"{len(theirs):,}", f"{span}; {doubtful:,} not verified" if years else span))
     boxes = "".join(
         f"<div><dt>{text(what)}</dt><dd>{text(value)}<small>{name(more)}</small></dd></div>"

@@ -90,10 +90,12 @@ def _over_years(kind: str, placed: Sequence[Placed], facts: Mapping[str, RunFact
     groups = {one.number: one.group for one in placed}
     unit = "share of images or classes, 1 is best" if kind == "share" else kind.replace("_", " ")
     years = [one.row.year for one in placed]
-    span = f"{min(years)} to {max(years)}"
+    span = " to ".join(map(str, sorted({min(years), max(years)})))
+    results = "1 result" if len(marks) == 1 else f"{len(marks)} results"
+    protocols = "1 protocol group" if len(groups) == 1 else f"{len(groups)} protocol groups"
     drawn = Chart(
         title=f"Results over the years, {kind.replace('_', ' ')}",
-        description=f"{len(marks)} results in {len(groups)} protocol groups, {span}; the table below has the numbers.",
+        description=f"{results} in {protocols}, {span}; the table below has the numbers.",
         x=Axis(title="year", whole=True),
         y=Axis(title=unit, log=kind not in METRICS and kind != "share" and min(mark.y for mark in marks) > 0),
         marks=marks,
@@ -136,7 +138,8 @@ def _legend(groups: Mapping[int, ProtocolGroup], *, ours: bool) -> str:
     shown = f'<ul class="legend">{"".join(first)}</ul>'
     if not others:
         return shown
-    return shown + details(f"The other {len(others)} protocol groups", f'<ul class="legend">{"".join(others)}</ul>')
+    rest = "The other protocol group" if len(others) == 1 else f"The other {len(others)} protocol groups"
+    return shown + details(rest, f'<ul class="legend">{"".join(others)}</ul>')
 
 
 def _interval(row: GroupRow) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from kit.competition import package_folder
 from kit.config import checked
-from kit.errors import DataError
+from kit.errors import DataError, did_you_mean
 from kit.home import family, make_folder, write_json
 from kit.judge.statistics import Score
 from kit.protocol import Conditions
@@ -128,7 +128,8 @@ def find_record(run: str) -> RunRecord:
     if len(matching) != 1:
         known = f"Runs here: {', '.join(ids[-5:])}" if ids else "No run has finished here yet: `kit run SLUG` makes one"
         what = f"{run!r} could be {', '.join(matching[:5])}" if matching else f"There is no run {run!r}"
-        raise DataError(f"{what}. {known}.")
+        hint = "" if matching else did_you_mean(run, ids)
+        raise DataError(f"{what}.{hint} {known}.")
     return read_record(run_folder(matching[0]) / "record.json")
 
 

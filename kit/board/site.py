@@ -33,6 +33,7 @@ from kit.competition import Competition, competition_folders, package_folder, re
 from kit.errors import KitError
 from kit.home import explained, family, filling, fingerprint, make_folder, write_text
 from kit.judge.test_ledger import Chain, check_chain
+from kit.progress import Counter, Say, silent
 
 # What other people's numbers and tables may raise that nobody thought of when a record was checked.
 UNFORESEEN = (ValueError, TypeError, KeyError, OverflowError)
@@ -63,6 +64,7 @@ def write_site(
     folders: Sequence[Path] | None = None,
     competitions: Mapping[str, Path] | None = None,
     folder: Path | None = None,
+    say: Say = silent,
 ) -> Site:
     """Write the site of all competitions that the kit knows, or has records of.
 
@@ -70,6 +72,7 @@ def write_site(
         folders: where records are; default: the runs of this machine and the published ones.
         competitions: slug -> folder of those that are shown without a record, too; default: all.
         folder: where to write; default: the board's.
+        say: takes lines of progress.
     """
     found = gather(board_folders() if folders is None else folders)
     left_out = list(found.left_out)
@@ -83,7 +86,8 @@ def write_site(
     # Records of other machines name other ledgers than this machine's.
     own = [file for files in found.files.values() for file in files if file.path.is_relative_to(family("runs"))]
     chain = check_chain({file.run_id: file.test_use for file in own})
-    return _write(wanted, left_out, chain=chain, folder=folder or family("board"))
+    with Counter("making the board", unit="pages", say=say) as counter:
+        return _write(wanted, left_out, chain=chain, folder=folder or family("board"), counter=counter)
 
 
 def _wanted(slug: str, found: Gathered, competition: Competition | None) -> _Wanted:
@@ -96,7 +100,9 @@ def _wanted(slug: str, found: Gathered, competition: Competition | None) -> _Wan
     )
 
 
-def _write(wanted: Sequence[_Wanted], left_out: Sequence[LeftOut], *, chain: Chain, folder: Path) -> Site:
+def _write(
+    wanted: Sequence[_Wanted], left_out: Sequence[LeftOut], *, chain: Chain, folder: Path, counter: Counter
+) -> Site:
     rows, made = [], []
     published = cache(_published)  # several competitions may stand on one data set
     common = fingerprint(_code(), _all_baselines())
@@ -113,7 +119,7 @@ def _write(wanted: Sequence[_Wanted], left_out: Sequence[LeftOut], *, chain: Cha
             inputs = fingerprint(common, _inputs(one, extras))
             row = _made_before(folder, one.slug, inputs)
             if row is None:
-                row = _make(one, extras, published, folder=folder)
+                row = _make(one, extras, published, folder=folder, counter=counter)
                 # In ASCII: a name may hold half a character pair, of which no UTF-8 can be written.
                 write_text(_marker(folder, one.slug), json.dumps({"inputs": inputs, "row": asdict(row)}))
                 made.append(one.slug)
@@ -136,7 +142,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _make(one: _Wanted, extras: "_Extras", published_of: "_PublishedOf", *, folder: Path) -> IndexRow:
+def _make(one: _Wanted, extras: "_Extras", published_of: "_PublishedOf", *, folder: Path, counter: Counter) -> IndexRow:
     """Make a competition's pages; a record that takes its page down is left out of them."""
     records, left_out = read_records(one.files)
     baselines_id = one.baselines_id or (records[-1].baselines if records else one.slug)
@@ -157,9 +163,9 @@ def _make(one: _Wanted, extras: "_Extras", published_of: "_PublishedOf", *, fold
         chain=extras.chain,
     )
     try:
-        return _write_pages(shelf, extras, folder=folder)
+        return _write_pages(shelf, extras, folder=folder, counter=counter)
     except UNFORESEEN:
-        return _write_pages(_without_faulty(shelf, one.files), extras, folder=folder)
+        return _write_pages(_without_faulty(shelf, one.files), extras, folder=folder, counter=counter)
 
 
 def _without_faulty(shelf: Shelf, files: Sequence[RecordFile]) -> Shelf:
@@ -178,7 +184,7 @@ def _without_faulty(shelf: Shelf, files: Sequence[RecordFile]) -> Shelf:
     return replace(shelf, records=shown, left_out=left_out)
 
 
-def _write_pages(shelf: Shelf, extras: "_Extras", *, folder: Path) -> IndexRow:
+def _write_pages(shelf: Shelf, extras: "_Extras", *, folder: Path, counter: Counter) -> IndexRow:
     """Write a competition's pages: of its runs and sweeps in one folder that is replaced whole, then its own."""
     with filling(folder / shelf.folder) as part:
         for sweep in extras.sweeps:
@@ -190,7 +196,9 @@ def _write_pages(shelf: Shelf, extras: "_Extras", *, folder: Path) -> IndexRow:
             # Not synchronised with the disk one by one: thousands of files, all made again from the records.
             page = run_page(shelf, record, report=report)
             (part / f"{file_name(record.run_id)}.html").write_text(page, encoding="utf-8")
+            counter.add()
     write_text(folder / shelf.page, competition_page(shelf))
+    counter.add()
     return index_row(shelf)
 
 

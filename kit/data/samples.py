@@ -224,7 +224,8 @@ def _tell_what_is_left_out(table: pd.DataFrame, data: Path, *, say: Say) -> None
         say(f"{num_unused:,} labelled images are on neither side of the split, and are not used")
     unnamed = sorted({path for path, _ in files_below(data) if has_image_suffix(path)} - set(table["path"]))
     if unnamed:
-        say(f"{len(unnamed):,} image files have no row and are not used, e.g. {', '.join(unnamed[:3])}")
+        files = "1 image file has" if len(unnamed) == 1 else f"{len(unnamed):,} image files have"
+        say(f"{files} no row and {'is' if len(unnamed) == 1 else 'are'} not used, e.g. {', '.join(unnamed[:3])}")
 
 
 def _refuse_second_rows(table: pd.DataFrame) -> None:

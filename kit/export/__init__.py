@@ -1,1 +1,1 @@
-"""Export: the models of finished runs as one folder that needs nothing else, and what it answers for new images."""
+"""Export: the models of finished runs as one folder that needs neither images nor runs, and its answers."""

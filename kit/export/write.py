@@ -7,7 +7,7 @@ from typing import Any
 
 from kit.board.records import RunRecord, run_folder
 from kit.config import Recipe, recipe_from_dict
-from kit.errors import ConfigError, DataError
+from kit.errors import ConfigError, DataError, did_you_mean
 from kit.export.folder import DESCRIPTION, FORMAT, ONNX, TENSORS, Export, ExportedModel
 from kit.home import filling, sha256_of_file, write_json
 from kit.progress import Say
@@ -45,6 +45,11 @@ def export_runs(
                     f"{record.run_id} is a blend, which has no network of its own. Export the runs that it was made "
                     f"of: `kit export {members} FOLDER` averages them."
                 )
+            if "own" in record.recipe:
+                raise DataError(
+                    f"{record.run_id} was answered by a model of somebody's own, {record.network['name']}, which the "
+                    "kit keeps no copy of: it is code and not weights. Fit it again where it is needed."
+                )
             recipe = recipe_from_dict(record.recipe, where=f"the recipe of {record.run_id}")
             for one in _models_of(record, recipe, model):
                 checkpoint = load_checkpoint(one.checkpoint, config=recipe.model)
@@ -69,7 +74,10 @@ def _models_of(record: RunRecord, recipe: Recipe, wanted: str | None) -> list[Mo
     names = [FULL] if FULL in there else [f"fold-{k}" for k in range(recipe.num_folds)]
     if wanted is not None:
         if wanted not in there:
-            raise DataError(f"{record.run_id} has no model {wanted!r}. It has: {', '.join(there) or 'none any more'}.")
+            raise DataError(
+                f"{record.run_id} has no model {wanted!r}.{did_you_mean(wanted, there)} "
+                f"It has: {', '.join(there) or 'none any more'}."
+            )
         names = [wanted]
     models = []
     for name in names:

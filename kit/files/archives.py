@@ -23,6 +23,7 @@ from typing import NoReturn
 from kit.errors import FetchError, StorageError
 from kit.files.members import NOT_KEPT, Member, Swell, opened
 from kit.home import explained, make_folder
+from kit.progress import Counter, Say, silent
 
 FILE_MODE = 0o644  # whatever the archive says: no setuid, nothing executable, no foreign owner
 MOST_PARTS, MOST_PART_BYTES, MOST_NAME_BYTES = 100, 255, 2000  # 255 is the bound of common file systems
@@ -51,7 +52,7 @@ class Limits:
     small_bytes: int = 100 << 20  # up to here any ratio will do: a blank picture is no bomb
 
 
-def unpack(archive: Path, folder: Path, *, limits: Limits = Limits()) -> None:
+def unpack(archive: Path, folder: Path, *, limits: Limits = Limits(), say: Say = silent) -> None:
     """Unpack a zip, a tar (plain, gz, bz2, xz) or a single compressed file into `folder`, beside what is there.
 
     Archives inside the archive stay as they are. A file that `folder` has already must have the same bytes.
@@ -61,6 +62,7 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = Limits()) -> None:
             without .gz, .bz2 or .xz.
         folder: made if it is absent; left as it was if anything is refused.
         limits: how much may come out.
+        say: takes lines of progress.
 
     Raises:
         FetchError: damaged, cut or no archive; a member that lies outside, is a link or a device, is encrypted, has a
@@ -75,9 +77,11 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = Limits()) -> None:
         with explained(folder):
             part.mkdir()
             with opened(archive, swell=swell) as (members, declared_bytes):
-                unpacking = _Unpacking(archive, part, limits)
-                unpacking.refuse_if_full(declared_bytes)
-                unpacking.run(members)
+                what, total = f"unpacking {archive.name}", declared_bytes or None
+                with Counter(what, total=total, unit="MB", scale=1e6, say=say) as counter:
+                    unpacking = _Unpacking(archive, part, limits, counter)
+                    unpacking.refuse_if_full(declared_bytes)
+                    unpacking.run(members)
             _merge(archive, part, folder)
     except _DAMAGE as error:
         raise FetchError(f"{archive} cannot be unpacked: {error or type(error).__name__}. {NOT_KEPT}") from error
@@ -92,8 +96,8 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = Limits()) -> None:
 class _Unpacking:
     """One archive on its way into an empty folder."""
 
-    def __init__(self, archive: Path, folder: Path, limits: Limits) -> None:
-        self.archive, self.folder, self.limits = archive, folder, limits
+    def __init__(self, archive: Path, folder: Path, limits: Limits, counter: Counter) -> None:
+        self.archive, self.folder, self.limits, self.counter = archive, folder, limits, counter
         self.names: dict[str, str] = {}  # a path's `_key` -> the path
         self.folders = {""}  # paths that were made
         self.total = 0  # bytes written
@@ -184,6 +188,7 @@ class _Unpacking:
                     self.refuse(member.name, f"brings what was unpacked over {limits.total_bytes:,} bytes")
                 self.refuse_if_full(produced)
                 file.write(chunk)
+                self.counter.add(len(chunk))
         if declared is not None and produced != declared:
             self.refuse(member.name, f"declares {declared:,} bytes and holds {produced:,}")
         return produced

@@ -23,14 +23,13 @@ from pathlib import Path
 
 from kit.errors import FetchError, StorageError
 from kit.home import explained, make_folder, write_json
-from kit.progress import Say
+from kit.progress import Counter, Say
 
 CHUNK_BYTES = 1 << 20
 ATTEMPTS = 6  # in a row without a byte of progress
 FIRST_PAUSE_SECONDS = 0.5  # before the second attempt; doubled for each further one
 MOST_PAUSE_SECONDS = 60.0  # also of what a server asks for with Retry-After
 STALL_SECONDS = 30.0  # without a byte
-SAY_SECONDS = 15.0  # between two lines of progress
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # a server's troubles that may be over soon
 _BREAKS = (TimeoutError, ConnectionError, urllib.error.URLError, http.client.HTTPException)
@@ -97,7 +96,6 @@ class _Download:
         self.note = target.with_name(f"{target.name}.part.json")  # which version the part is of
         self.in_parts = False  # put together from more than one answer
         self.encoding = ""  # that the server has put on the file, though asked for none
-        self.said = time.monotonic()
 
     def fault(self) -> str:
         if self.have() > self.num_bytes > 0:
@@ -209,17 +207,16 @@ class _Download:
     def _write(self, answer: http.client.HTTPResponse, start: int, end: int, total: int) -> int:
         """Write the answer's body from byte `start` of the part on, up to `end` (0: not known); return the new size."""
         have = start
-        with explained(self.part), self.part.open("ab" if start else "wb") as file:
+        of = total or self.num_bytes or None
+        counting = Counter(self.name, total=of, done=start, unit="MB", scale=1e6, say=self.say)
+        with explained(self.part), self.part.open("ab" if start else "wb") as file, counting as counter:
             while not end or have < end:
                 # `read` would wait for a whole chunk, and a break would lose what came of it
                 if not (chunk := answer.read1(min(CHUNK_BYTES, end - have) if end else CHUNK_BYTES)):
                     break
                 file.write(chunk)
                 have += len(chunk)
-                if time.monotonic() - self.said >= SAY_SECONDS:
-                    self.said = time.monotonic()
-                    of = total or self.num_bytes
-                    self.say(f"{self.name}: {have / 1e6:,.0f} MB" + (f" of {of / 1e6:,.0f}" if of else ""))
+                counter.reach(have)
         return have
 
     def _is_whole(self, error: urllib.error.HTTPError) -> bool:

@@ -34,7 +34,7 @@ def fetch(competition: Competition, *, source: str | None = None, mirror: str | 
     chosen = competition.source(name)
     if chosen.folder:
         return _own_folder(competition, chosen)
-    folder = family("data") / competition.slug / name
+    folder = data_folder(competition, name)
     key = _key(competition, chosen)
     if _key_of(folder) == key:
         return folder
@@ -49,13 +49,15 @@ def fetch(competition: Competition, *, source: str | None = None, mirror: str | 
     with filling(folder) as part:
         if archive:
             say(f"unpacking {archive.name}")
-            unpack(archive, part) if archive.suffix == ".zip" else shutil.copyfile(archive, part / archive.name)
+            unpack(archive, part, say=say) if archive.suffix == ".zip" else shutil.copyfile(
+                archive, part / archive.name
+            )
         files += [(file, _inside(file, part, competition, chosen.kaggle)) for file in inside]
         for file, path in files:
             own = path.parent == part  # it came inside Kaggle's archive, and does not stay where it is
             if file.unpack:
                 say(f"unpacking {path.name}")
-                unpack(path, part)
+                unpack(path, part, say=say)
                 if own:
                     path.unlink()
             elif not own or file.save_as:
@@ -66,6 +68,12 @@ def fetch(competition: Competition, *, source: str | None = None, mirror: str | 
             materialise(part)
         write_json(part / MARKER, {"key": key, "source": name})
     return folder
+
+
+def data_folder(competition: Competition, source: str) -> Path:
+    """Return where the files of a source set lie, once they are there."""
+    own = competition.source(source).folder
+    return _place(competition, own) if own else family("data") / competition.slug / source
 
 
 def is_here(competition: Competition, source: str) -> bool:

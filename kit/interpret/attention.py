@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.errors import DataError
+from kit.interpret.networks import look_on
 from kit.train.model import Network, normalise
 
 BATCH = 16  # images at once: a backward pass keeps all activations
@@ -72,10 +73,7 @@ def grad_cam(
 
 
 def _layer_with_places(network: Network, view: NDArray[np.uint8], *, device: torch.device) -> tuple[nn.Module, bool]:
-    """Return the module that has the last features with places, and whether they are its input, not its output.
-
-    Found by looking on while one image goes through: a network of somebody's own has no names we would know.
-    """
+    """Return the module that has the last features with places, and whether they are its input, not its output."""
     module = network.module
     body: Any = getattr(module, "body", module)  # of a network under a head of ours
     blocks = getattr(body, "blocks", None)
@@ -92,13 +90,7 @@ def _layer_with_places(network: Network, view: NDArray[np.uint8], *, device: tor
             grids.append(one)
             maps.clear()  # a map before tokens is of patches, or of attention, and not what is pooled
 
-    handles = [one.register_forward_hook(look) for one in module.modules()]
-    try:
-        with torch.inference_mode():
-            module(normalise(torch.from_numpy(view).to(device), network.input))
-    finally:
-        for handle in handles:
-            handle.remove()
+    look_on(network, view, look, device=device)
     if maps:
         return maps[-1], False
     if grids and isinstance(blocks, nn.Sequential | nn.ModuleList) and len(blocks):

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.errors import ConfigError, DataError, did_you_mean
+from kit.interpret.notebook import html_table
 from kit.judge.predict import Predictions
 from kit.metrics import class_of
 
+HEADING = "prediction/actual/loss/probability of actual class"
 SMALLEST = 1e-15  # probabilities are kept off 0 by this much in a logarithm, as the metric log_loss does
 
 
@@ -33,6 +35,19 @@ class Case:
     def right(self) -> bool:
         """The actual class was predicted."""
         return self.actual == self.predicted
+
+    def __repr__(self) -> str:
+        """Return a line: what was answered, and how sure."""
+        actual = "" if self.right else f", actually {self.actual!r} ({self.probability_of_actual:.3f})"
+        return f"<{self.image_id}: {self.predicted!r} ({self.probability:.3f}){actual}, loss {self.loss:.2f}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(("image", *HEADING.split("/")), [case_row(self)])
+
+
+def case_row(case: Case) -> tuple[str, str, str, str, str]:
+    """Return the cells of a table's row: image, prediction, actual class, loss, probability of the actual class."""
+    return (case.image_id, case.predicted, case.actual, f"{case.loss:.2f}", f"{case.probability_of_actual:.3f}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from kit.errors import ConfigError
 from kit.interpret.cases import answers_of
+from kit.interpret.notebook import html_table
 from kit.judge import statistics
 from kit.judge.predict import Predictions
 
 Normalise = Literal["none", "actual", "predicted", "all"]
 Order = Literal["classes", "similarity"]
+MOST_SHOWN = 15  # classes of a matrix, or pairs, in a notebook's table
 NORMALISATIONS = ("none", "actual", "predicted", "all")
 
 
@@ -24,6 +26,21 @@ class Confusion:
     counts: NDArray[np.int64]  # (C, C): row = actual, column = predicted
     values: NDArray[np.float64]  # (C, C): counts, or shares as `normalise` says; 0 where there is nothing to share
     normalise: Normalise
+
+    def __repr__(self) -> str:
+        """Return a line: how many classes, how many right."""
+        right, everything = int(np.trace(self.counts)), int(self.counts.sum())
+        return f"<confusion matrix of {len(self.classes)} classes: {right:,} of {everything:,} right>"
+
+    def _repr_html_(self) -> str:
+        caption = "Confusion matrix: a row is an actual class, a column a predicted one"
+        if len(self.classes) > MOST_SHOWN:
+            pairs = statistics.most_confused(self.counts, self.classes)[:MOST_SHOWN]
+            note = "The most frequent confusions; plot_confusion_matrix() draws all of it."
+            return html_table(("actual", "predicted", "images"), pairs, caption=repr(self)[1:-1], note=note)
+        shown = self.counts if self.normalise == "none" else np.round(self.values, 2)
+        rows = [(name, *line) for name, line in zip(self.classes, shown.tolist(), strict=True)]
+        return html_table(("", *self.classes), rows, caption=caption)
 
 
 def confusion(predictions: Predictions, *, normalise: Normalise = "none", order: Order = "classes") -> Confusion:

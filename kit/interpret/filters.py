@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kit.errors import DataError
+from kit.errors import ConfigError, DataError, did_you_mean
+from kit.interpret.networks import look_on
 from kit.train.model import Network, normalise
 
 BATCH = 32  # images at once
@@ -68,17 +69,31 @@ def first_layer_filters(network: Network) -> FirstLayer:
     Raises:
         DataError: it has none that sees three channels.
     """
+    found = _first_convolution(network)
+    if found is None:
+        raise DataError(
+            f"{type(network.module).__name__} has no convolution that sees the three colours of an image, so there are "
+            "no first filters to show."
+        )
+    name, layer = found
+    weights = layer.weight.detach().float().cpu()  # (K, 3, h, w)
+    weights = weights / torch.tensor(network.input.std)[:, None, None]  # of normalised values -> of values
+    largest = weights.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+    shown = (0.5 + weights / (2 * largest)).permute(0, 2, 3, 1)  # (K, h, w, 3)
+    return FirstLayer(name=name, filters=shown.numpy(), stride=int(layer.stride[0]))
+
+
+def is_first_layer(network: Network, layer: str | int) -> bool:
+    """Return if a layer's name, with or without "body." before it, is that of the filters that see the pixels."""
+    found = _first_convolution(network)
+    return found is not None and str(layer).removeprefix("body.") == found[0].removeprefix("body.")
+
+
+def _first_convolution(network: Network) -> tuple[str, nn.Conv2d] | None:
     for name, layer in network.module.named_modules():
         if isinstance(layer, nn.Conv2d) and layer.in_channels == 3 and layer.groups == 1:
-            weights = layer.weight.detach().float().cpu()  # (K, 3, h, w)
-            weights = weights / torch.tensor(network.input.std)[:, None, None]  # of normalised values -> of values
-            largest = weights.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
-            shown = (0.5 + weights / (2 * largest)).permute(0, 2, 3, 1)  # (K, h, w, 3)
-            return FirstLayer(name=name, filters=shown.numpy(), stride=int(layer.stride[0]))
-    raise DataError(
-        f"{type(network.module).__name__} has no convolution that sees the three colours of an image, so there are no "
-        "first filters to show."
-    )
+            return name, layer
+    return None
 
 
 def strongest_patches(
@@ -88,6 +103,7 @@ def strongest_patches(
     *,
     num_units: int = 4,
     num_patches: int = 9,
+    layer: str | int | None = None,
     device: torch.device,
 ) -> tuple[Stage, ...]:
     """Return, for each stage of a network, the units that some images excite far more than others, and those patches.
@@ -100,18 +116,20 @@ def strongest_patches(
         image_ids: N ids.
         num_units: of each stage.
         num_patches: of each unit; fewer where there are fewer images.
+        layer: of one stage alone, by its number from 1 on, or of any module that gives maps, by its name.
         device: where to compute.
 
     Raises:
+        ConfigError: no such layer.
         DataError: the network has no maps that are smaller than the image, as a transformer has none.
     """
     module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     module.eval()
-    layers = _stages_of(network, views[:1], device=device)
+    layers = _chosen(network, views[:1], layer, device=device)
     highest, places, sides = _maxima(network, layers, views, device=device)
     found = []
-    for name, layer in layers.items():
-        field = _receptive_field(network, layer, views[:FIELD_VIEWS], device=device)
+    for name, module_of_stage in layers.items():
+        field = _receptive_field(network, module_of_stage, views[:FIELD_VIEWS], device=device)
         units = []
         for number, strength in _strongest(highest[name], num_units=num_units, num_patches=num_patches):
             values = highest[name][:, number]
@@ -145,6 +163,46 @@ def strongest_patches(
     return tuple(found)
 
 
+def _chosen(
+    network: Network, view: NDArray[np.uint8], layer: str | int | None, *, device: torch.device
+) -> dict[str, nn.Module]:
+    """Return name -> module: all stages, one of them by its number, or the module of a name."""
+    if isinstance(layer, str):
+        return _named(network, view, layer, device=device)
+    stages = _stages_of(network, view, device=device)
+    if layer is None:
+        return stages
+    if not 1 <= layer <= len(stages):
+        names = ", ".join(f"{number}: {name.removeprefix('body.')}" for number, name in enumerate(stages, 1))
+        raise ConfigError(
+            f"There is no layer {layer}: 0 is the first one, whose filters see the pixels, and the stages behind it "
+            f"are {names}. Give one of these numbers, or the name of any module that gives maps."
+        )
+    name = list(stages)[layer - 1]
+    return {name: stages[name]}
+
+
+def _named(network: Network, view: NDArray[np.uint8], name: str, *, device: torch.device) -> dict[str, nn.Module]:
+    """Return the module of a name, with or without "body." before it, whose output is square maps, channels first."""
+    names = {one: called.removeprefix("body.") for called, one in network.module.named_modules()}
+    found: dict[str, nn.Module] = {}
+
+    def look(one: nn.Module, _: Any, given: Any) -> None:
+        if isinstance(given, Tensor) and given.ndim == 4 and given.shape[2] == given.shape[3] > 1:
+            found[names[one]] = one
+
+    look_on(network, view, look, device=device)
+    wanted = name.removeprefix("body.")
+    if wanted not in found:
+        what = "gives no maps" if wanted in names.values() else "is not there"
+        few = ", ".join(one for one in found if one.count(".") <= 1 and one)
+        raise ConfigError(
+            f"The layer {name!r} {what}.{did_you_mean(wanted, list(found))} These give maps, among others: {few}. "
+            "0 is the first layer, 1 the first stage behind it."
+        )
+    return {wanted: found[wanted]}
+
+
 def _stages_of(network: Network, view: NDArray[np.uint8], *, device: torch.device) -> dict[str, nn.Module]:
     """Return name -> module, whose output is a stage's last: the last one with maps of each size.
 
@@ -166,13 +224,7 @@ def _stages_of(network: Network, view: NDArray[np.uint8], *, device: torch.devic
             of_side[side] = (name, one)
             previous = side
 
-    handles = [one.register_forward_hook(look) for one in module.modules()]
-    try:
-        with torch.inference_mode():
-            module(normalise(torch.from_numpy(view).to(device), network.input))
-    finally:
-        for handle in handles:
-            handle.remove()
+    look_on(network, view, look, device=device)
     stages = {name: one for side, (name, one) in of_side.items() if side < size}
     if len(stages) < 2:  # one: the patches that a transformer begins with
         raise DataError(

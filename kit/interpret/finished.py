@@ -13,9 +13,11 @@ from pathlib import Path
 import pandas as pd
 
 from kit.board.records import RunRecord, run_folder
+from kit.competition import load_competition
 from kit.config import Recipe, recipe_from_dict
 from kit.data.schema import read_samples_table
-from kit.errors import DataError, WeightsError
+from kit.errors import CompetitionError, DataError, WeightsError
+from kit.files.fetch import data_folder
 from kit.home import family
 from kit.interpret.images import ReadImage, images_of_folder, images_of_pack
 from kit.interpret.networks import Networks
@@ -57,9 +59,9 @@ def finished_run(
         DataError: no predictions with known labels are left, or none of this kind.
     """
     folder = run_folder(record.run_id)
-    recipe = recipe_from_dict(record.recipe, where=f"the recipe of {record.run_id}")
+    recipe = _recipe_of(record)
     predictions = _predictions(folder, record.run_id, kinds=KINDS if kind is None else (kind,))
-    table, data = _table_of(record), family("data") / record.competition / record.source
+    table, data = _table_of(record), _data_of(record)
     if pack is not None:
         read = images_of_pack(pack)
     elif table is not None and data.is_dir():
@@ -69,6 +71,11 @@ def finished_run(
 
     @lru_cache(maxsize=1)  # the fold before is not needed again
     def of_fold(fold: int) -> Network:
+        if "own" in record.recipe:
+            raise WeightsError(
+                f"{record.run_id} was answered by a model of somebody's own, {record.network['name']}: there is no "
+                "network to look into."
+            )
         name = FULL if fold < 0 else f"fold-{fold}"
         model = find_model(folder / "models", name)
         if model is None:
@@ -91,6 +98,22 @@ def finished_run(
         ),
         groups={} if table is None else dict(zip(table["image_id"], table["group"], strict=True)),
     )
+
+
+def _recipe_of(record: RunRecord) -> Recipe:
+    """Return a run's recipe; of a model of somebody's own, which has none, how its images were stored."""
+    if "own" not in record.recipe:
+        return recipe_from_dict(record.recipe, where=f"the recipe of {record.run_id}")
+    sizes = {key: value for key, value in record.recipe["input"].items() if value is not None}
+    return recipe_from_dict({"input": sizes}, where=f"the recipe of {record.run_id}")
+
+
+def _data_of(record: RunRecord) -> Path:
+    """Return where a run's images lie; of a competition that is not there any more, where fetched files would."""
+    try:
+        return data_folder(load_competition(record.competition), record.source)
+    except CompetitionError:
+        return family("data") / record.competition / record.source
 
 
 def _predictions(folder: Path, run_id: str, *, kinds: tuple[str, ...]) -> Predictions:

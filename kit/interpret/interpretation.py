@@ -12,14 +12,15 @@ from kit.errors import ConfigError, DataError
 from kit.home import fingerprint
 from kit.interpret import cases, tables
 from kit.interpret.attention import grad_cam
-from kit.interpret.cases import Case, answers_of
+from kit.interpret.cases import HEADING, Case, answers_of
 from kit.interpret.confusion import Confusion, Normalise, Order, confusion, most_confused
 from kit.interpret.embedding import EmbeddingMap, embedding_map, penultimate_features
-from kit.interpret.filters import FirstLayer, Stage, first_layer_filters, strongest_patches
+from kit.interpret.filters import FirstLayer, Stage, first_layer_filters, is_first_layer, strongest_patches
 from kit.interpret.finished import finished_run
 from kit.interpret.images import ReadImage
 from kit.interpret.networks import Networks
-from kit.interpret.plots import HEADING, plot_cases
+from kit.interpret.notebook import html_table, show_figures
+from kit.interpret.plots import plot_cases
 from kit.interpret.plots_confusion import plot_confusion, plot_table
 from kit.interpret.plots_network import Attention, plot_attention, plot_embedding, plot_filters, plot_patches
 from kit.judge.predict import Predictions
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 NUM_PATCH_IMAGES = 300
 NUM_MAP_IMAGES = 1000
+NUM_UNITS = 8  # of one layer that is looked at alone
+FIRST_LAYER = 0
+NUM_PAIRS = 8  # of confused classes, in a notebook's table
+GO_ON = "Go on with plot_top_losses(9), plot_confusion_matrix(), most_confused(min_val=2), show_filters(1)."
 
 
 class Interpretation:
@@ -57,6 +62,29 @@ class Interpretation:
         self.predictions = predictions
         self.groups: Mapping[str, str] = groups or {}
         self._images, self._networks = images, networks
+        show_figures()
+
+    def __repr__(self) -> str:
+        """Return a line: what was interpreted, and how much of it was right."""
+        return f"<Interpretation of {self._in_words()}>"
+
+    def _repr_html_(self) -> str:
+        caption = f"Interpretation of {self._in_words()}"
+        try:
+            pairs = self.most_confused()[:NUM_PAIRS]
+        except DataError:  # several labels to an image
+            return html_table((), (), caption=caption)
+        note = f"The most frequent of the wrong answers. {GO_ON}" if pairs else f"Nothing is wrong. {GO_ON}"
+        return html_table(("actual", "predicted", "images"), pairs, caption=caption, note=note)
+
+    def _in_words(self) -> str:
+        whose = {"out-of-fold": "held-out images", "test": "test images"}.get(self.predictions.kind, "images")
+        words = f"{len(self.predictions.image_ids):,} {whose}, {len(self.predictions.classes)} classes"
+        try:
+            right = answers_of(self.predictions).right
+        except DataError:
+            return words
+        return f"{words}: {int(right.sum()):,} right ({right.mean():.2%})"
 
     @property
     def images(self) -> ReadImage:
@@ -128,15 +156,37 @@ class Interpretation:
         """Return a sheet of the `k` images with the highest loss, each under prediction/actual/loss/probability."""
         return self.plot_cases(self.top_losses(k), figsize=figsize)
 
+    def plot_most_correct(
+        self, k: int = 9, class_name: str | None = None, *, figsize: tuple[float, float] | None = None
+    ) -> "Figure":
+        """Return a sheet of the `k` right answers with the highest probability, of all or of one actual class."""
+        chosen = self.most_correct(k, class_name)
+        return self.plot_cases(chosen, title=f"Most correct: {HEADING}", figsize=figsize)
+
+    def plot_most_incorrect(
+        self, k: int = 9, class_name: str | None = None, *, figsize: tuple[float, float] | None = None
+    ) -> "Figure":
+        """Return a sheet of the `k` wrong answers with the highest probability, of all or of one actual class."""
+        chosen = self.most_incorrect(k, class_name)
+        return self.plot_cases(chosen, title=f"Most incorrect: {HEADING}", figsize=figsize)
+
+    def plot_most_uncertain(
+        self, k: int = 9, class_name: str | None = None, *, figsize: tuple[float, float] | None = None
+    ) -> "Figure":
+        """Return a sheet of the `k` images whose two highest probabilities are closest, of all or of one class."""
+        chosen = self.most_uncertain(k, class_name)
+        return self.plot_cases(chosen, title=f"Most uncertain: {HEADING}", figsize=figsize)
+
     def plot_confusion_matrix(
         self,
         *,
         normalise: Normalise = "none",
         order: Order = "classes",
         figsize: tuple[float, float] | None = None,
+        dpi: float | None = None,
     ) -> "Figure":
         """Return a figure of the confusion matrix; order="similarity" puts classes that are confused side by side."""
-        return plot_confusion(self.confusion_matrix(normalise=normalise, order=order), figsize=figsize)
+        return plot_confusion(self.confusion_matrix(normalise=normalise, order=order), figsize=figsize, dpi=dpi)
 
     def plot_class_table(self, *, figsize: tuple[float, float] | None = None) -> "Figure":
         """Return a figure of each class's accuracy with its interval, the lowest on top."""
@@ -173,12 +223,39 @@ class Interpretation:
         """Return the filters of the first layer of one network: a fold's, by default the first one's."""
         return first_layer_filters(self.networks.of_fold(self._fold(fold)))
 
-    def show_filters(self, *, fold: int | None = None, figsize: tuple[float, float] | None = None) -> "Figure":
-        """Return a figure of the first layer's filters."""
-        return plot_filters(self.first_layer_filters(fold=fold), figsize=figsize)
+    def show_filters(
+        self,
+        layer: str | int = FIRST_LAYER,
+        *,
+        fold: int | None = None,
+        num_units: int = NUM_UNITS,
+        figsize: tuple[float, float] | None = None,
+    ) -> "Figure":
+        """Return a figure of what a layer looks for.
+
+        Args:
+            layer: 0 or its name: the filters of the first layer, drawn. 1, 2, ...: a stage behind it; or the name of
+                any module that gives maps: the patches of images that excite its units most.
+            fold: of the network; default: the first.
+            num_units: of a layer behind the first: those with the strongest patches.
+            figsize: width and height in inches.
+
+        Raises:
+            ConfigError: no such layer. DataError: the network has no such filters, or no maps.
+        """
+        if layer == FIRST_LAYER or is_first_layer(self.networks.of_fold(self._fold(fold)), layer):
+            return plot_filters(self.first_layer_filters(fold=fold), figsize=figsize)
+        stages, views, image_ids = self.strongest_patches(fold=fold, num_units=num_units, layer=layer)
+        return plot_patches(stages, views, image_ids, figsize=figsize)
 
     def strongest_patches(
-        self, *, fold: int | None = None, num_units: int = 4, num_patches: int = 9, num_images: int = NUM_PATCH_IMAGES
+        self,
+        *,
+        fold: int | None = None,
+        num_units: int = 4,
+        num_patches: int = 9,
+        num_images: int = NUM_PATCH_IMAGES,
+        layer: str | int | None = None,
     ) -> tuple[tuple[Stage, ...], NDArray[np.uint8], tuple[str, ...]]:
         """Return the stages of one network with the patches that excite their units most, the views, and their ids.
 
@@ -195,6 +272,7 @@ class Interpretation:
             image_ids,
             num_units=num_units,
             num_patches=num_patches,
+            layer=layer,
             device=self.networks.device,
         )
         return stages, views, image_ids

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
-from kit.interpret.cases import Case
+from kit.interpret.cases import HEADING, Case
 from kit.interpret.drawing import SOFT, both_shortened, characters, sentence, shortened
 from kit.interpret.images import ReadImage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HEADING = "prediction/actual/loss/probability of actual class"
 TITLE_SIZE = 11  # points
 ID_SIZE = 9
 

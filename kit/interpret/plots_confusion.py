@@ -18,13 +18,18 @@ BARS = 40  # at most
 
 
 def plot_confusion(
-    found: Confusion, *, figsize: tuple[float, float] | None = None, max_classes: int = MOST_CLASSES
+    found: Confusion,
+    *,
+    figsize: tuple[float, float] | None = None,
+    dpi: float | None = None,
+    max_classes: int = MOST_CLASSES,
 ) -> "Figure":
     """Return a figure of a confusion matrix: rows are actual, columns predicted classes.
 
     Args:
         found: of `kit.interpret.confusion.confusion`.
         figsize: width and height in inches; default: by the number of classes.
+        dpi: pixels per inch; default: matplotlib's.
         max_classes: of more classes only those with the most wrong answers, given or got, are shown; the title says so.
     """
     from matplotlib.figure import Figure
@@ -32,7 +37,7 @@ def plot_confusion(
     shown = _with_most_errors(found, max_classes)
     num = len(shown.classes)
     side = 4.0 + 0.27 * num
-    figure = Figure(figsize=figsize or (side + 0.6, side), layout="constrained")
+    figure = Figure(figsize=figsize or (side + 0.6, side), dpi=dpi, layout="constrained")
     axes = figure.add_subplot()
     # The diagonal of a good network would leave all else white: colours end where wrong answers do.
     wrong = shown.values - np.diag(np.diag(shown.values))

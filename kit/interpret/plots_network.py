@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HEAT = "viridis"  # even in lightness, and told apart by people with any colour vision
 MOST_NAMES = 40  # of classes on the map
+COLUMNS = 4  # units side by side
 NAME_LENGTH = 24  # characters there
 
 
@@ -98,7 +99,7 @@ def plot_patches(
     *,
     figsize: tuple[float, float] | None = None,
 ) -> "Figure":
-    """Return a figure of the patches that excite units most: a row per stage, a block of patches per unit.
+    """Return a figure of the patches that excite units most: a block of patches per unit, a row or more per stage.
 
     Args:
         stages: of `kit.interpret.filters.strongest_patches`.
@@ -109,12 +110,15 @@ def plot_patches(
     from matplotlib.figure import Figure
 
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-    columns = max((len(stage.units) for stage in stages), default=1) or 1
-    figure = Figure(figsize=figsize or (2.3 * columns + 0.6, 2.55 * len(stages) + 0.5), layout="constrained")
-    figure.suptitle("Patches that excite single units most, stage by stage", fontsize=13)
-    for row, stage in enumerate(stages):
-        for column, unit in enumerate(stage.units):
-            axes = figure.add_subplot(len(stages), columns, row * columns + column + 1)
+    columns = min(COLUMNS, max((len(stage.units) for stage in stages), default=1) or 1)
+    starts = np.cumsum([0, *(max(1, ceil(len(stage.units) / columns)) for stage in stages)])
+    rows = int(starts[-1])
+    figure = Figure(figsize=figsize or (2.3 * columns + 0.6, 2.55 * rows + 0.5), layout="constrained")
+    by_stage = ", stage by stage" if len(stages) > 1 else ""
+    figure.suptitle(f"Patches that excite single units most{by_stage}", fontsize=13)
+    for start, stage in zip(starts.tolist(), stages, strict=False):
+        for place, unit in enumerate(stage.units):
+            axes = figure.add_subplot(rows, columns, start * columns + place + 1)
             cut = [
                 views[row_of[one.image_id]][one.top : one.top + one.side, one.left : one.left + one.side]
                 for one in unit.patches
@@ -124,7 +128,7 @@ def plot_patches(
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             axes.set_title(f"unit {unit.number}", fontsize=9)
-            if column == 0:
+            if place == 0:
                 field = stage.receptive_field
                 axes.set_ylabel(f"{shortened(stage.name, 22)}\n{field} x {field} pixels", fontsize=10)
     return figure

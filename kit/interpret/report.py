@@ -7,14 +7,14 @@ import pandas as pd
 
 from kit.board.records import RunRecord
 from kit.errors import KitError
-from kit.interpret.cases import Case
+from kit.interpret.cases import HEADING, Case
 from kit.interpret.drawing import png_of
 from kit.interpret.finished import finished_run
 from kit.interpret.interpretation import Interpretation
-from kit.interpret.plots import HEADING
 from kit.interpret.plots_confusion import MOST_CLASSES, plot_confusion, plot_table
 from kit.interpret.plots_network import plot_attention, plot_embedding, plot_filters, plot_patches
 from kit.interpret.section import Section, SectionFigure, SectionTable
+from kit.progress import Say, counted, silent
 from kit.store.pack import Pack
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _CASE_COLUMNS = ("image", "prediction", "actual", "loss", "probability of predic
 
 
 def report_sections(
-    record: RunRecord, *, pack: Pack | None = None, with_network: bool = True, device: str = "auto"
+    record: RunRecord, *, pack: Pack | None = None, with_network: bool = True, device: str = "auto", say: Say = silent
 ) -> list[Section]:
     """Return all that interprets a finished run; what cannot be made is a sentence that says what is missing.
 
@@ -37,6 +37,7 @@ def report_sections(
         pack: its images, if they are open.
         with_network: make the sections that run a network over images, which takes some hundred images' time.
         device: where to run it.
+        say: takes lines of progress.
     """
     try:
         run = finished_run(record, pack=pack, device=device)
@@ -57,7 +58,8 @@ def report_sections(
     sections += [_sure_and_unsure(found)]
     if with_network:
         makers = ((_attention, "attention"), (_filters, "filters"), (_patches, "patches"), (_map, "map"))
-        sections += [_or_why_not(maker, found, key=key) for maker, key in makers]
+        told = counted(makers, "making the report", unit="sections with the network", say=say)
+        sections += [_or_why_not(maker, found, key=key) for maker, key in told]
     return sections
 
 

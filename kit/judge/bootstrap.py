@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.metrics import METRICS, Probabilities, Tally, Truth, class_of, is_member, scored_columns
+from kit.progress import Counter, Say, silent
 
 Counts: TypeAlias = NDArray[np.float64]  # (N, D): how often draw d has image n
 Weighted: TypeAlias = Callable[[Counts], NDArray[np.float64]]  # counts (N, D) -> the metric of each draw (D,)
@@ -61,9 +62,16 @@ def drawn_counts(strata: NDArray[np.int64], *, num_draws: int, seed: int) -> Ite
         yield by_image
 
 
-def draws_of(metric: Weighted, strata: NDArray[np.int64], *, num_draws: int, seed: int) -> NDArray[np.float64]:
+def draws_of(
+    metric: Weighted, strata: NDArray[np.int64], *, num_draws: int, seed: int, say: Say = silent
+) -> NDArray[np.float64]:
     """Return float64 (num_draws,): a metric, or any function of counts, of each draw (see `drawn_counts`)."""
-    return np.concatenate([metric(counts) for counts in drawn_counts(strata, num_draws=num_draws, seed=seed)])
+    draws = []
+    with Counter("interval", total=num_draws, unit="draws of the bootstrap", say=say) as counter:
+        for counts in drawn_counts(strata, num_draws=num_draws, seed=seed):
+            draws.append(metric(counts))
+            counter.add(counts.shape[1])
+    return np.concatenate(draws)
 
 
 def bca_interval(draws: NDArray[np.float64], value: float, *, confidence: float) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from kit.errors import DataError
 from kit.judge.predict import Predictions
 from kit.judge.statistics import Score, confusion_matrix, most_confused, score_with_interval
 from kit.metrics import Truth, class_of, undefined_classes
+from kit.progress import Say, silent
 
 ALWAYS = ("accuracy", "mean_per_class_accuracy")
 ALWAYS_SEVERAL = ("mean_f1", "exact_match")  # where an image may have several labels
@@ -39,7 +40,9 @@ def refuse_undefined(metric: str, truth: Truth, classes: Sequence[str]) -> None:
         )
 
 
-def judge(predictions: Predictions, *, metric: str, several: bool = False, seed: int = 0) -> Judgement:
+def judge(
+    predictions: Predictions, *, metric: str, several: bool = False, seed: int = 0, say: Say = silent
+) -> Judgement:
     """Score predictions by the competition's metric and by two that are always given.
 
     These are accuracy and mean per-class accuracy; where an image may have `several` labels, mean F1 and exact match.
@@ -59,7 +62,8 @@ def judge(predictions: Predictions, *, metric: str, several: bool = False, seed:
     return Judgement(
         kind=predictions.kind,
         scores={
-            name: score_with_interval(name, labels=truth, probabilities=probabilities, seed=seed) for name in names
+            name: score_with_interval(name, labels=truth, probabilities=probabilities, seed=seed, say=say)
+            for name in names
         },
         matrix=matrix,
         confused=[] if matrix is None else most_confused(matrix, predictions.classes),

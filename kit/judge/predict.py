@@ -12,7 +12,7 @@ from kit.data.schema import TARGET, class_indices, has_targets, target_columns
 from kit.errors import DataError
 from kit.home import writing
 
-KINDS = ("out-of-fold", "test", "fold-ensemble", "seed-ensemble")
+KINDS = ("out-of-fold", "test", "fold-ensemble", "seed-ensemble", "train")  # train: learned from, so no score
 PREFIX = "probability_"
 FIRST = ["image_id", "fold", "label"]
 

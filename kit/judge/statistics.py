@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from kit.judge.bootstrap import bca_interval, draws_of, no_spread, strata_of, weighted
 from kit.metrics import Probabilities, Truth, score
+from kit.progress import Say, silent
 
 CONFIDENCE = 0.95
 LEVEL = 0.05  # of a two-sided test: below it a difference is called one
@@ -48,7 +49,9 @@ def wilson_interval(num_right: int, num_images: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def score_with_interval(metric: str, *, labels: Truth, probabilities: Probabilities, seed: int = 0) -> Score:
+def score_with_interval(
+    metric: str, *, labels: Truth, probabilities: Probabilities, seed: int = 0, say: Say = silent
+) -> Score:
     """Return a metric's value with its 95 % interval: Wilson's for shares of images, else a stratified bootstrap's.
 
     The bootstrap draws images inside each class (see `drawn_counts`), and its interval is Efron's BCa: it is about
@@ -60,6 +63,7 @@ def score_with_interval(metric: str, *, labels: Truth, probabilities: Probabilit
         labels: the truth: class indices (N,) or targets (N, C).
         probabilities: (N, C).
         seed: of the bootstrap's draws.
+        say: takes lines of progress.
     """
     value = score(metric, labels=labels, probabilities=probabilities)
     num_images = len(labels)
@@ -67,7 +71,8 @@ def score_with_interval(metric: str, *, labels: Truth, probabilities: Probabilit
         (low, high), how = wilson_interval(round(value * num_images), num_images), "Wilson"
     else:
         answers = np.asarray(probabilities, dtype=np.float64)
-        draws = draws_of(weighted(metric, labels, answers), strata_of(labels), num_draws=NUM_DRAWS, seed=seed)
+        drawn = weighted(metric, labels, answers)
+        draws = draws_of(drawn, strata_of(labels), num_draws=NUM_DRAWS, seed=seed, say=say)
         low, high = bca_interval(draws, value, confidence=CONFIDENCE)
         how = f"{'stratified ' if labels.ndim == 1 else ''}bootstrap, {NUM_DRAWS:,} draws, BCa"
         if no_spread(draws):

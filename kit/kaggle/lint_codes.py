@@ -58,6 +58,7 @@ _WRITE_AGAIN = "Write it again with `table.to_csv(path, index=False)`."
 _BY_ID = "Join the answers to the ids, not row to row, and write the file again."
 
 CODES: Mapping[str, Code] = {
+    "L100": _error("no such file", "Give the CSV that is to be handed in."),
     "L101": _error("empty file", "Write it again: a header and a row for each test image are expected."),
     "L102": _error("too large", "Write one row for each test image, and numbers with at most nine digits."),
     "L103": _error("not text", "Write it as CSV text in UTF-8."),

@@ -35,7 +35,7 @@ class Cells:
 def read_cells(path: Path) -> tuple[Cells | None, list[Finding]]:
     """Return the file's cells, or None where it has none that could be looked at, and what is wrong with its form."""
     if not path.is_file():
-        return None, [finding("L101", f"There is no file {path}.", remedy="Give the CSV that is to be handed in.")]
+        return None, [finding("L100", f"There is no file {path}.")]
     if (size := path.stat().st_size) > LARGEST:
         return None, [finding("L102", f"The file has {size:,} bytes; more than {LARGEST:,} are not looked at.")]
     content = path.read_bytes()

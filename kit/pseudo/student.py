@@ -51,7 +51,6 @@ def teach(
     despite_findings: bool = False,
     parallel: int = 1,
     say: Say = print,
-    progress: bool = False,
 ) -> Lesson:
     """Train a student with the test images that a finished run is sure of, on the run's own folds, and compare the two.
 
@@ -70,7 +69,6 @@ def teach(
         despite_findings: train in spite of what the quality check found.
         parallel: models to train at once.
         say: takes lines of progress.
-        progress: draw a progress bar while training.
 
     Raises:
         DataError: the run is of another competition, cannot teach, or its images, labels or folds are no more those of
@@ -90,6 +88,11 @@ def teach(
             f"{teacher.run_id} is a blend and has no models of its own that could teach fold by fold. Take one of its "
             f"members: {', '.join(teacher.recipe['blend']['weights'])}."
         )
+    if "own" in teacher.recipe:
+        raise DataError(
+            f"{teacher.run_id} was answered by a model of somebody's own, of which the kit has no copy that could "
+            "teach fold by fold. Take a run of networks."
+        )
     settings = {
         "protocol": teacher.protocol.partition("@")[0],
         "source": teacher.source,
@@ -108,7 +111,7 @@ def teach(
         plan = plan_run(slug, recipe=recipe or str(path), overrides=overrides, **settings)  # type: ignore[arg-type]
     found = pseudo_labels(teachers_plan, teacher, threshold=threshold, weight=weight, say=say)
     student = student_plan(plan, found)
-    record = finish(student, say=say, progress=progress, parallel=parallel)
+    record = finish(student, say=say, parallel=parallel)
     lesson = compared(teacher, record, found, student)
     write_json(
         student.folder / "pseudo.json",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kit.errors import DataError
 from kit.home import sha256_of_file
-from kit.progress import Say
+from kit.progress import Say, counted, silent
 from kit.quality.hashes import PLAIN, Hashes, hash_image, near_pairs
 from kit.quality.resemblance import compare_pairs, pixel_digest
 from kit.store.decode import read_image
@@ -66,7 +66,8 @@ def find_duplicates(
         files["sha256"] = [_checksum(folder / path) for path in files["path"]]
     if hashes is None or shapes is None:
         with ThreadPoolExecutor() as pool:
-            read = list(pool.map(_hashes_and_side, [folder / path for path in files["path"]]))
+            looked_at = pool.map(_hashes_and_side, [folder / path for path in files["path"]])
+            read = list(counted(looked_at, "looking for duplicates", total=len(files), unit="files", say=say or silent))
         files["hash"] = np.array([own for own, _, _ in read], dtype=np.uint64)
         files["mirror_hash"] = np.array([mirror for _, mirror, _ in read], dtype=np.uint64)
         files["side"] = np.array([side for _, _, side in read], dtype=np.int64)

@@ -77,14 +77,22 @@ WARNINGS: dict[str, tuple[Check, str, str]] = {
 }
 
 
-def check_files(rows: pd.DataFrame, *, kept: frozenset[str]) -> list[Finding]:
+_AGAIN = (
+    "Fetch the files again; if the publisher's own are like this, drop training images with a row in fixes.csv. "
+    "A test image needs a sound file."
+)
+_OWN = "Delete or mend each such file, or copy the proposed row into fixes.csv. A test image needs a sound file."
+
+
+def check_files(rows: pd.DataFrame, *, kept: frozenset[str], own_folder: bool = False) -> list[Finding]:
     """Return findings about single files, the worst first.
 
     Args:
         rows: table rows joined with the facts of their files (one row per image).
         kept: ids of images that somebody found fine; they are left out, unless they cannot be read at all.
+        own_folder: the files are the user's own, used in place: they cannot be fetched again.
     """
-    found = _faults(rows)
+    found = _faults(rows, advice=_OWN if own_folder else _AGAIN)
     sound = rows[(rows["fault"] == "") & ~rows["image_id"].isin(kept)]
     total = max(1, len(rows))
     for kind, (check, what, advice) in WARNINGS.items():
@@ -119,7 +127,7 @@ def _about(ids: list[str], kind: str, severity: str, what: str, advice: str) -> 
     )
 
 
-def _faults(rows: pd.DataFrame) -> list[Finding]:
+def _faults(rows: pd.DataFrame, *, advice: str) -> list[Finding]:
     found = []
     for kind, chosen in (
         ("truncated", rows[rows["fault"] == "truncated"]),
@@ -136,9 +144,7 @@ def _faults(rows: pd.DataFrame) -> list[Finding]:
                 kind=kind,
                 severity="stop",
                 message=(
-                    f"{images(len(ids))} {verb} {kind}: {first_of(ids if kind == 'truncated' else said)}. Fetch the "
-                    "files again; if the publisher's own are like this, drop training images with a row in fixes.csv. "
-                    "A test image needs a sound file."
+                    f"{images(len(ids))} {verb} {kind}: {first_of(ids if kind == 'truncated' else said)}. {advice}"
                 ),
                 image_ids=tuple(ids),
                 details={"faults": {str(fault): int(count) for fault, count in chosen["fault"].value_counts().items()}},

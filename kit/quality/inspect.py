@@ -6,7 +6,6 @@ Each file is read once and decoded once, by the very decoder that training uses:
 import hashlib
 import os
 import stat
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ import pandas as pd
 
 from kit.errors import DataError
 from kit.home import writing
-from kit.progress import Say
+from kit.progress import Say, counted
 from kit.quality.hashes import hash_image
 from kit.store.decode import MAX_PIXELS, PILLOW_FORMATS, Image, decode_image, reduced
 from kit.store.headers import JPEG, PNG, kind_of
@@ -61,7 +60,6 @@ FAULTS = {
 GREY_SIDE = 64  # pixels
 MAX_BYTES = 2**30  # a larger file is not taken for an image
 LARGE_PIXELS = 25_000_000  # larger images are decoded one at a time, so that memory does not grow with the cores
-REPORT_SECONDS = 10.0
 _BITS_OF_MODE = {"1": 1, "I": 32, "F": 32}
 
 
@@ -92,17 +90,12 @@ def inspect_files(
     if known is not None:
         kept = {row["path"]: row for row in known.to_dict("records")}
     one_large = Lock()
-    started = last = time.monotonic()
     rows: list[Mapping[str, Any]] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         # Pillow warns of broken EXIF and of sizes that are judged here anyway.
         warnings.filterwarnings("ignore", module="PIL")
-        for row in pool.map(lambda path: _facts_of(folder, path, kept.get(path), one_large), paths):
-            rows.append(row)
-            if time.monotonic() - last > REPORT_SECONDS:
-                last = time.monotonic()
-                rate = len(rows) / (last - started)
-                say(f"inspecting files: {len(rows):,} of {len(paths):,}, {rate:,.0f} a second")
+        found = pool.map(lambda path: _facts_of(folder, path, kept.get(path), one_large), paths)
+        rows.extend(counted(found, "inspecting", total=len(paths), unit="files", say=say))
     return pd.DataFrame(rows, columns=list(FACT_DTYPES)).astype(FACT_DTYPES)
 
 

@@ -33,6 +33,7 @@ def check_quality(
     classes: Sequence[str],
     fixes: Fixes | None = None,
     rule: FoldRule = AUTO,
+    own_folder: bool = False,
 ) -> list[Finding]:
     """Return everything that was found, the worst first; nothing is changed.
 
@@ -46,6 +47,7 @@ def check_quality(
         rule: how the folds were made; copies that it leaves apart on purpose, and folds that somebody else dealt, are
             warnings.
         fixes: an image that they keep is left out of every finding, unless its file cannot be read.
+        own_folder: the images are the user's own, used in place.
     """
     fixes = fixes or Fixes()
     used = table[table["split"] != "unused"]
@@ -58,7 +60,7 @@ def check_quality(
     train = used[used["split"] == "train"]
     fold_of = folds_of(folds)
     found = [
-        *check_files(rows, kept=fixes.kept),
+        *check_files(rows, kept=fixes.kept, own_folder=own_folder),
         *check_duplicates(quiet, pairs, fold_of=fold_of, split_is_official=split_is_official, rule=rule),
         *check_groups(parted, fold_of=fold_of, split_is_official=split_is_official, rule=rule),
         *_check_classes(train, classes=classes, num_folds=len(set(fold_of.values()))),

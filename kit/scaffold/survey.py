@@ -260,11 +260,16 @@ def _with_sizes(found: Survey, images: Sequence[str]) -> Survey:
     sides = [min(size) for path in few if (size := image_size(found.data / path))]
     if not sides:
         raise DataError(f"None of the files in {found.data} can be read as an image, e.g. {images[0]}. Are they whole?")
-    names = [name.lower() for name in found.classes]
+    return replace(found, shorter_side=int(median(sides)), mirrors_alike=mirrors_alike(found.classes))
+
+
+def mirrors_alike(classes: Sequence[str]) -> bool:
+    """Tell from their names whether classes survive a mirror: digits, letters and sides do not."""
+    names = [name.lower() for name in classes]
     # "0" and "1" alone are no and yes; other single characters are signs, and a mirrored sign is another one.
     signs = set(names) != {"0", "1"} and all(len(name) == 1 or name in _NUMERALS for name in names)
     sided = any(_SIDED & set(name.replace("-", "_").replace(" ", "_").split("_")) for name in names)
-    return replace(found, shorter_side=int(median(sides)), mirrors_alike=not (signs or sided))
+    return not (signs or sided)
 
 
 def _with_metric(found: Survey, sample: SampleFile | None) -> Survey:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kit.errors import ConfigError
 from kit.home import sha256_of_file, writing
+from kit.progress import Counter as Progress
 from kit.progress import Say
 from kit.scrape.addresses import AllowedHosts, RefusedError, normalised, place_of, redirected
 from kit.scrape.host_queue import HostQueue
@@ -22,7 +23,7 @@ from kit.scrape.robots import Robots
 from kit.scrape.web import Answer, FailedError, Web
 
 FAILURES_TO_GIVE_UP = 5  # connections in a row that a host did not take
-PROGRESS_SECONDS = 5.0
+LOOK_SECONDS = 0.5  # between looks at how far it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,16 +102,15 @@ class Collector:
         ]
         for thread in threads:
             thread.start()
-        said = time.monotonic()
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.5)
-                    if time.monotonic() - said >= PROGRESS_SECONDS:
-                        said = time.monotonic()
-                        counted = Counter(row.status for row in list(self.fetched.values()))
-                        states = ", ".join(f"{count:,} {status}" for status, count in sorted(counted.items()))
-                        self.say(f"{len(self.fetched):,} of {len(wanted):,}: {states}")
+            with Progress("fetching", total=len(wanted), say=self.say) as counter:
+                for thread in threads:
+                    while thread.is_alive():
+                        thread.join(LOOK_SECONDS)
+                        states = Counter(row.status for row in list(self.fetched.values()))
+                        named = ", ".join(f"{count:,} {status}" for status, count in sorted(states.items()))
+                        counter.unit = f"addresses ({named})" if named else "addresses"
+                        counter.reach(len(self.fetched))
         except BaseException:
             self.queue.stop()
             ending = time.monotonic() + 2  # what arrives by then is kept; the threads end with the process

@@ -15,7 +15,6 @@ bounded by what is in flight, whatever the number of images, and is used again a
 import os
 import shutil
 import threading
-import time
 import warnings
 from collections import deque
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ import numpy as np
 
 from kit.errors import DataError, StorageError
 from kit.home import family, fingerprint
-from kit.progress import Say
+from kit.progress import Counter, Say
 from kit.store.arena import Arena
 from kit.store.decode import Image, central_square, printable, read_image, reduced
 from kit.store.room import full_disk_explained, spread, storage_that_fits
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Pack", "pack_files", "pack_images"]
 
 GROUP = 8  # images a thread takes at once: fewer hand-overs for small ones
-SECONDS_BETWEEN_LINES = 60
 
 
 def pack_images(
@@ -265,7 +263,6 @@ def _append_all(store: Unfinished, maker: _RowMaker, *, say: Say) -> None:
     threads = len(os.sched_getaffinity(0))
     cv2_threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # ours are enough; OpenCV's own would fight with them
-    said = time.monotonic()
     starts = iter(range(store.filled, store.num_rows, GROUP))
     # Filters are the process's: set here, where one thread runs. What is wrong with a file is said by our errors.
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
@@ -274,15 +271,14 @@ def _append_all(store: Unfinished, maker: _RowMaker, *, say: Say) -> None:
             pool.submit(maker.rows, start) for start in islice(starts, 2 * threads)
         )
         try:
-            while ahead:
-                rows, arena = ahead.popleft().result()
-                if (start := next(starts, None)) is not None:
-                    ahead.append(pool.submit(maker.rows, start))
-                store.append(rows, arena.filled)
-                maker.take_back(arena)
-                if time.monotonic() - said > SECONDS_BETWEEN_LINES:
-                    said = time.monotonic()
-                    say(f"decoded {store.filled:,} of {store.num_rows:,} images")
+            with Counter("decoding", total=store.num_rows, done=store.filled, unit="images", say=say) as counter:
+                while ahead:
+                    rows, arena = ahead.popleft().result()
+                    if (start := next(starts, None)) is not None:
+                        ahead.append(pool.submit(maker.rows, start))
+                    store.append(rows, arena.filled)
+                    maker.take_back(arena)
+                    counter.reach(store.filled)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             cv2.setNumThreads(cv2_threads)

@@ -1,6 +1,8 @@
 """What training leaves behind: a line per epoch, a number per step."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,11 @@ class EpochLog:
     valid_accuracy: float | None  # of several labels: all of them and no other
     seconds: float
     images_per_second: float  # of training alone
+    measures: Mapping[str, float] = field(default_factory=dict)  # more of the held-out fold, that somebody asked for
+
+
+Tick: TypeAlias = Callable[[int, int, float], None]  # step, steps in all, loss
+Report: TypeAlias = Callable[[EpochLog], None]
 
 
 @dataclass(frozen=True, kw_only=True)

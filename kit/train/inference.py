@@ -14,6 +14,7 @@ from kit.config import AugmentConfig, Recipe
 from kit.data.augment import central_view, training_view
 from kit.data.loader import load_batches
 from kit.errors import NoMemoryError
+from kit.progress import Counter, Say, silent
 from kit.store.pack import Pack
 from kit.train.checkpoint import Checkpoint
 from kit.train.device_images import DeviceImages
@@ -65,6 +66,7 @@ def predict_probabilities(
     batch_size: int | None = None,
     shard: tuple[int, int] = (0, 1),
     on_device: DeviceImages | None = None,
+    say: Say = silent,
 ) -> NDArray[np.float32]:
     """Return (N, C) float32 class probabilities of the rows of `table`, in its order.
 
@@ -82,6 +84,7 @@ def predict_probabilities(
         batch_size: images at once; default: by the memory. A GPU that runs out of it gets fewer.
         shard: (rank, world): only rows rank, rank + world, ... are predicted and returned, in their order.
         on_device: the images of `table`, row by row, where they are in the device's memory; else `pack` is read.
+        say: is told how far it is.
 
     Raises:
         NoMemoryError: the device has no memory for a single image.
@@ -105,6 +108,7 @@ def predict_probabilities(
             seed=seed,
             on_device=on_device,
             batch_size=batch_size or _batch_size(classify, image_size=image_size, device=device),
+            say=say,
         )
 
 
@@ -116,6 +120,7 @@ def answers(
     recipe: Recipe,
     device: torch.device,
     shard: tuple[int, int] = (0, 1),
+    say: Say = silent,
 ) -> NDArray[np.float32]:
     """Return (N, C) float32: what a trained network answers to the rows of `table`, seen as its recipe says.
 
@@ -133,6 +138,7 @@ def answers(
         seed=recipe.seed,
         device=device,
         shard=shard,
+        say=say,
     )
 
 
@@ -149,6 +155,7 @@ def average_over_views(
     seed: int,
     batch_size: int,
     on_device: DeviceImages | None = None,
+    say: Say = silent,
 ) -> NDArray[np.float32]:
     """Return (N, C) float32: the mean probabilities of the views of the images at `positions`, in that order.
 
@@ -165,6 +172,7 @@ def average_over_views(
         seed: of the random views.
         batch_size: images at once.
         on_device: the images of `image_ids`, one by one, where they are in the device's memory; else `pack` is read.
+        say: is told how far it is.
     """
     if not len(positions):
         return classify(torch.zeros(1, image_size, image_size, 3, dtype=torch.uint8)).cpu().numpy()[:0]
@@ -195,14 +203,18 @@ def average_over_views(
         for images in seen(number):
             of_views = [classify(view) for view in turned(images)]
             found.append(torch.stack(of_views).mean(dim=0).cpu())  # (B, C)
+            counter.add(len(images))
         return torch.cat(found).numpy()
 
-    centre = mean_over(0, _TURNED.get(test_views, _as_it_is))
-    if test_views != "lesson":
-        return centre
-    total = np.zeros_like(centre)
-    for number in range(1, RANDOM_VIEWS + 1):
-        total += mean_over(number, _as_it_is)
+    views = 1 + RANDOM_VIEWS if test_views == "lesson" else 1
+    unit = "images" if views == 1 else "views of images"
+    with Counter("predicting", total=views * len(positions), unit=unit, say=say) as counter:
+        centre = mean_over(0, _TURNED.get(test_views, _as_it_is))
+        if test_views != "lesson":
+            return centre
+        total = np.zeros_like(centre)
+        for number in range(1, RANDOM_VIEWS + 1):
+            total += mean_over(number, _as_it_is)
     return (CENTRE_SHARE * centre + (1 - CENTRE_SHARE) * total / RANDOM_VIEWS).astype(np.float32)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,21 +21,17 @@ from kit.train.checkpoint import save_checkpoint
 from kit.train.course import Course, Stage
 from kit.train.engine import Engine
 from kit.train.feed import Feed, images_for
-from kit.train.history import EpochLog, Trained
+from kit.train.history import EpochLog, Report, Tick, Trained
 from kit.train.loss import Objective, epoch_order
 from kit.train.memory import explained
 from kit.train.model import Network, refuse_other_sizes
 from kit.train.state import COST_SHARE, NEWEST, read_state, save_interval, write_state
 from kit.train.stopping import StoppedError, StopRequests
 from kit.train.trainable import batch_norms
-from kit.train.validation import loss_and_accuracy
+from kit.train.validation import Look, Measure, loss_and_accuracy
 from kit.train.world import SOLO, World
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
-
-
-Tick = Callable[[int, int, float], None]  # step, steps in all, loss
-Report = Callable[[EpochLog], None]
 
 
 def fit(
@@ -55,6 +51,7 @@ def fit(
     say: Say = lambda line: None,
     world: World = SOLO,
     memory: Limit | None = None,
+    measures: Mapping[str, Measure] | None = None,
 ) -> Trained:
     """Train `network` in place and write `last.safetensors` (and `best.safetensors`) to `folder`.
 
@@ -80,6 +77,7 @@ def fit(
         say: takes a line on what is not as usual.
         world: the processes that train together; its first one writes.
         memory: what this process may take; one that was asked for is enforced.
+        measures: by name; what else each epoch's log is to say of the held-out fold.
 
     Raises:
         ConfigError: pretrained statistics are to be kept where there are none; batches that cannot be dealt out; images
@@ -90,7 +88,8 @@ def fit(
     if memory is not None:
         enforce(memory, device)
     with StopRequests() as requests, explained(device):
-        training = _Training(network, pack, train, valid, recipe, classes, several, folder, device, seed, world, memory)
+        place = folder, device, seed, world, memory
+        training = _Training(network, pack, train, valid, recipe, classes, several, *place, measures or {})
         return training.run(requests, tick=tick, report=report if world.is_first else lambda log: None, say=say)
 
 
@@ -111,6 +110,7 @@ class _Training:
         seed: int,
         world: World,
         memory: Limit | None,
+        measures: Mapping[str, Measure],
     ) -> None:
         refuse_other_sizes(network, recipe.input, name=recipe.model.name)
         self.objective = Objective.of(recipe.loss, several=several, train=train, classes=classes, device=device)
@@ -139,7 +139,7 @@ class _Training:
         )
         self.network, self.pack, self.valid, self.recipe, self.world = network, pack, valid, recipe, world
         self.classes, self.several, self.folder, self.device, self.seed = classes, several, folder, device, seed
-        self.num_train = len(train)
+        self.num_train, self.measures = len(train), measures
         if (
             recipe.schedule.epochs
             and not self.engine.keeps_statistics
@@ -173,31 +173,32 @@ class _Training:
             say(note)
         self._go_on(say)
         for epoch in range(len(self.history), self.course.num_epochs):
-            if self.engine.stage != self.course.stage_of(epoch):
-                self._begin(self.course.stage_of(epoch))
+            if (stage := self.course.stage_of(epoch)) != self.engine.stage:
+                self._begin(stage)
             self._train_epoch(epoch, requests, tick=tick, say=say)
             self.engine.agree()
             started = time.perf_counter()
-            valid_loss, valid_accuracy = self._look_at_fold()
+            seen = self._look_at_fold()
             looked = time.perf_counter() - started
             first = epoch * self.per_epoch
             log = EpochLog(
                 epoch=epoch + 1,
-                stage=self.course.stage_of(epoch),
+                stage=stage,
                 lr=self.course.head_lr_of(self.done - 1),
                 image_size=self.course.image_size_of(epoch),
                 train_loss=float(self.world.sum(self.losses[first : self.done]).mean()),
-                valid_loss=valid_loss,
-                valid_accuracy=valid_accuracy,
+                valid_loss=seen.loss,
+                valid_accuracy=seen.accuracy,
                 seconds=self.epoch_seconds + looked,
                 images_per_second=self.feed.num_images / self.epoch_seconds,
+                measures=seen.measures,
             )
             self.history.append(log)
             self.seconds += log.seconds
             self.epoch_seconds = 0.0
             report(log)
-            if valid_loss is not None and (self.best is None or valid_loss < self.best[0]):
-                self.best = (valid_loss, epoch + 1)
+            if seen.loss is not None and (self.best is None or seen.loss < self.best[0]):
+                self.best = (seen.loss, epoch + 1)
                 self._keep("best.safetensors")
             self._stop_or_save(requests, say)  # a signal may have come while the fold was looked at
         self._keep("last.safetensors")
@@ -217,11 +218,10 @@ class _Training:
         self.engine.begin(stage, self.course.peak_lrs_of(stage, num_groups=self.engine.num_groups))
 
     def _train_epoch(self, epoch: int, requests: StopRequests, *, tick: Tick, say: Say) -> None:
-        first, mixes = epoch * self.per_epoch, self.course.mixes(epoch)
+        first, mixes, image_size = epoch * self.per_epoch, self.course.mixes(epoch), self.course.image_size_of(epoch)
         order = epoch_order(self.objective, num_rows=self.num_train, seed=self.seed, epoch=epoch + 1)
         self.engine.train_mode()
         started, before = time.perf_counter(), self.epoch_seconds
-        image_size = self.course.image_size_of(epoch)
         for step in self.feed.steps(order, epoch=epoch + 1, image_size=image_size, skip=self.done - first):
             num_notes = len(self.engine.notes)
             point = self.course.point_of(self.done)
@@ -333,9 +333,9 @@ class _Training:
             f"--set schedule.clip_norm=1. Nothing in {self.folder} was written over.{kept}"
         )
 
-    def _look_at_fold(self) -> tuple[float | None, float | None]:
+    def _look_at_fold(self) -> Look:
         if self.valid is None:
-            return None, None
+            return Look()
         return loss_and_accuracy(
             replace(self.network, module=self.engine.kept_module),
             self.pack,
@@ -347,4 +347,5 @@ class _Training:
             device=self.device,
             world=self.world,
             on_device=self.looked_at,
+            measures=self.measures,
         )

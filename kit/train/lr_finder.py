@@ -23,7 +23,7 @@ from kit.store.pack import Pack
 from kit.train.course import Course, Stage
 from kit.train.engine import Engine
 from kit.train.feed import Feed, Step
-from kit.train.loop import Tick
+from kit.train.history import Tick
 from kit.train.loss import Objective, epoch_order
 from kit.train.model import Network
 from kit.train.schedule import MOMENTUM, CyclePoint
@@ -42,7 +42,7 @@ FEWEST_POINTS = 5  # of which something may be suggested
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LrFind:
     """What a sweep found."""
 
@@ -57,6 +57,29 @@ class LrFind:
     def suggested(self) -> float:
         """The rate to begin with, as the head's peak: the valley's."""
         return self.valley
+
+    def plot(self, *, title: str = "") -> "Figure":
+        """Return a figure of the sweep, see `plot_lr_find`."""
+        return plot_lr_find(self, title=title)
+
+    def __repr__(self) -> str:
+        """Return a line, as there are too many numbers for more."""
+        return (
+            f"<LrFind of stage {self.stage!r}: suggested {self.suggested:.2g} (valley), steepest {self.steepest:.2g}; "
+            ".plot() draws it>"
+        )
+
+    def _repr_html_(self) -> str:
+        import base64
+        import io
+
+        file = io.BytesIO()
+        self.plot().savefig(file, format="png", dpi=80)
+        image = base64.b64encode(file.getvalue()).decode()
+        rates = f"valley {self.valley:.2g}, steepest {self.steepest:.2g}"
+        return f"<p>suggested learning rate: {self.suggested:.2g} ({rates})</p>" + (
+            f"<img alt='loss over learning rate' style='max-width:100%' src='data:image/png;base64,{image}'>"
+        )
 
 
 def find_lr(
@@ -253,9 +276,9 @@ def plot_lr_find(found: LrFind, *, title: str = "") -> "Figure":
         loss = float(np.interp(np.log(lr), np.log(found.lrs), found.smoothed))
         label = f"{name}: {lr:.2g}"
         axes.plot(lr, loss, marker, color=colour, markersize=11, markeredgecolor="white", label=label, linestyle="none")
-    lowest, highest = float(found.smoothed.min()), float(found.smoothed[0])
-    room = max(highest - lowest, 1e-3)
-    # What a diverging loss reaches would flatten the fall, which is what one looks for.
+    # What a diverging loss reaches would flatten the fall, which is what one looks for; a trained network has none.
+    lowest, highest = float(found.smoothed.min()), float(found.smoothed[: (len(found.smoothed) + 1) // 2].max())
+    room = max(highest - lowest, highest / 10, 1e-3)
     axes.set_ylim(lowest - 0.25 * room, highest + 0.75 * room)
     axes.set_xscale("log")
     axes.set_xlabel("learning rate of the head")

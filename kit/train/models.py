@@ -13,7 +13,7 @@ from kit.data.folds import held_out_rows, training_rows
 from kit.data.pseudo_labels import with_extra
 from kit.fit.limits import Limit
 from kit.home import sha256_of_file, write_json, writing
-from kit.progress import Say
+from kit.progress import Counter, Say, silent, within
 from kit.rules import FoldRule
 from kit.store.pack import Pack
 from kit.train.world import SOLO, World
@@ -66,7 +66,6 @@ def train_model(
     rule: FoldRule,
     folder: Path,
     say: Say,
-    progress: bool = False,
     world: World = SOLO,
     memory: Limit | None = None,
     extra: Mapping[str, pd.DataFrame] | None = None,
@@ -84,7 +83,6 @@ def train_model(
         rule: how the folds were made; folds by time train on the past only.
         folder: `folder`/name gets the checkpoints.
         say: takes a line per epoch.
-        progress: draw a progress bar (on a terminal).
         world: the processes that train together; the first one writes.
         memory: what this process may take, see `kit.train.loop.fit`.
         extra: model -> rows that this one alone learns from besides, see `kit.data.pseudo_labels`.
@@ -124,7 +122,7 @@ def train_model(
         if watch is not None:
             watch(log)
 
-    with _bar(name, shown=progress) as tick:
+    with Counter(name, unit="steps", say=say if world.is_first else silent) as steps:
         trained = fit(
             network,
             pack,
@@ -136,8 +134,8 @@ def train_model(
             folder=folder / name,
             device=device,
             seed=recipe.seed * 1009 + number,
-            tick=tick,
-            say=lambda line: say(f"{name}: {line}"),
+            tick=lambda step, total, loss: steps.reach(step, total),
+            say=within(say, name),
             world=world,
             memory=memory,
             report=report,
@@ -176,38 +174,6 @@ def _write_steps(path: Path, trained: "Trained") -> None:
     table = pd.DataFrame({"lr": trained.lrs, "loss": trained.losses}, index=pd.RangeIndex(1, trained.num_steps + 1))
     with writing(path) as file:
         table.to_csv(file, index_label="step", lineterminator="\n", float_format="%.6g")
-
-
-class _bar:  # noqa: N801 (used as a function)
-    """A progress bar on stderr, or nothing where there is no terminal."""
-
-    def __init__(self, name: str, *, shown: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not shown,
-        )
-        self._task = self._progress.add_task(name, total=None)
-
-    def __enter__(self) -> Callable[[int, int, float], None]:
-        """Start drawing; give the function that `fit` calls after each step."""
-        self._progress.start()
-
-        def tick(step: int, total: int, loss: float) -> None:
-            self._progress.update(self._task, completed=step, total=total)
-
-        return tick
-
-    def __exit__(self, *_: object) -> None:
-        """Stop drawing."""
-        self._progress.stop()
 
 
 def device_name(device: str) -> str:

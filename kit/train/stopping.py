@@ -38,6 +38,11 @@ def remember_interrupts() -> None:
         signal.signal(signal.SIGINT, interrupt)
 
 
+def was_interrupted() -> bool:
+    """Tell whether a Ctrl-C came that `remember_interrupts` remembers, whatever became of its exception."""
+    return bool(_interrupts)
+
+
 class StopRequests:
     """Takes the signals while it is entered, in the main thread; elsewhere they go where they went before."""
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.errors import ConfigError, KitError
+from kit.errors import ConfigError, KitError, did_you_mean
 from kit.home import family, kit_home, make_folder
 from kit.progress import Say
 from kit.tracking import store_uri
@@ -78,8 +78,8 @@ def servers(study: str | None, *, storage: str = "", say: Say) -> list[Server]:
     if not place.url and not (place.folder / "journal.log").is_file():
         there = sorted(path.parent.name for path in family("studies").glob("*/journal.log"))
         raise ConfigError(
-            f"There is no study {name!r} with a journal on this machine. There are: {', '.join(there) or 'none'}. One "
-            "in a database needs its --storage."
+            f"There is no study {name!r} with a journal on this machine.{did_you_mean(name, there)} "
+            f"There are: {', '.join(there) or 'none'}. One in a database needs its --storage."
         )
     if importlib.util.find_spec("optuna_dashboard") is None:
         say("optuna-dashboard is not installed (pip install 'competition-kit[dashboard]'): MLflow alone is started")

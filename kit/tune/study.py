@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from kit.config import Recipe, recipe_from_dict
-from kit.errors import ConfigError, StorageError
+from kit.errors import ConfigError, StorageError, did_you_mean
 from kit.home import family, fingerprint, make_folder, write_json
 from kit.tune.space import Space, untuned
 from kit.tune.tune_table import read_space
@@ -112,8 +112,11 @@ class StudyPlace:
                 return optuna.load_study(
                     study_name=self.name, storage=self.storage(), sampler=sampler, pruner=FairPruner()
                 )
-            except KeyError as error:
-                raise StorageError(f"There is no study {self.name} in {self.shown}. `kit tune` begins one.") from error
+            except (KeyError, FileNotFoundError) as error:
+                near = did_you_mean(self.name, [path.name for path in family("studies").glob("*")])
+                raise StorageError(
+                    f"There is no study {self.name} in {self.shown}.{near} `kit tune` begins one."
+                ) from error
 
 
 def _engine() -> dict[str, Any]:

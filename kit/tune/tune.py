@@ -12,6 +12,7 @@ from kit.data.folds import fold_fingerprint
 from kit.errors import ConfigError, TrainingError
 from kit.home import fingerprint
 from kit.plan import RunPlan, pack_for, plan_run
+from kit.progress import Counter as Progress
 from kit.progress import Say
 from kit.quality.findings import gate
 from kit.train.parallel import Surroundings, environments
@@ -94,7 +95,7 @@ def sweep(order: Order, *, say: Say, show: "Callable[[Study, int, float], None] 
         StoppedError: a signal asked for the end; what is done is kept.
     """
     began = time.time()
-    place = StudyPlace(name=_name(order), url=checked_storage(order.storage))
+    place = place_of(order)
     plan = plan_run(
         order.slug,
         recipe=order.recipe,
@@ -136,16 +137,28 @@ def sweep(order: Order, *, say: Say, show: "Callable[[Study, int, float], None] 
         mirror=order.mirror,
     )
     if len(finished(trials)) < order.num_trials and time.time() < deadline:
-        Crew(todo, surroundings, say=say).run(lambda: None if show is None else show(study, order.num_trials, deadline))
+        with Progress(
+            "sweeping", total=order.num_trials, done=len(finished(trials)), unit="trials", say=say
+        ) as counter:
+
+            def told() -> None:
+                if show is not None:
+                    show(study, order.num_trials, deadline)
+                else:
+                    counter.reach(len(finished(study.get_trials(deepcopy=False))))
+
+            Crew(todo, surroundings, say=say).run(told)
     trials = study.get_trials(deepcopy=False)
     if best_of(trials) is None:
         _refuse_nothing(order, trials)
     return Swept(place=place, plan=plan, study=study)
 
 
-def _name(order: Order) -> str:
+def place_of(order: Order) -> StudyPlace:
+    """Return where the study of an order is, or will be."""
     recipe = (order.recipe or "").removesuffix(".toml").rpartition("/")[2]
-    return order.name or "-".join(part for part in (order.slug, order.protocol, recipe) if part)
+    name = order.name or "-".join(part for part in (order.slug, order.protocol, recipe) if part)
+    return StudyPlace(name=name, url=checked_storage(order.storage))
 
 
 def _refuse_folds(order: Order, plan: RunPlan) -> None:

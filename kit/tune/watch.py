@@ -1,11 +1,11 @@
-"""The progress of a sweep in a terminal: a table that is drawn anew every second."""
+"""The progress of a sweep: in a terminal a table that is drawn anew every second, for programs what it shows now."""
 
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kit.tune.study import settings_of
-from kit.tune.trials import best_of, feasible, finished
+from kit.tune.study import StudyPlace, settings_of
+from kit.tune.trials import best_of, feasible, finished, spent_seconds
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -36,7 +36,10 @@ def progress_table(trials: Sequence["FrozenTrial"], keys: Sequence[str], *, titl
     for trial in shown:
         mark = " *" if best is not None and trial.number == best.number else ""
         table.add_row(
-            f"{trial.number}{mark}", _state(trial), *_measures(trial), *(_short(trial.params.get(key)) for key in keys)
+            f"{trial.number}{mark}",
+            _state(trial),
+            *map(_short, _measured(trial).values()),
+            *(_short(trial.params.get(key)) for key in keys),
         )
     return table
 
@@ -79,6 +82,29 @@ class Watch:
         self._live.update(progress_table(trials, keys, title=title), refresh=True)
 
 
+def snapshot(place: StudyPlace) -> dict[str, Any]:
+    """Return how far a study is, as plain values; it is only read.
+
+    Raises:
+        StorageError: there is no such study, or its storage cannot be reached.
+    """
+    study = place.load()
+    trials = study.get_trials(deepcopy=False)
+    best = best_of(trials)
+    return {
+        "study": place.name,
+        "storage": place.shown,
+        "finished": len(finished(trials)),
+        "minutes": spent_seconds(trials, now=time.time()) / 60,
+        "best": None if best is None else best.number,
+        "trials": [
+            {"number": trial.number, "state": _state(trial), **_measured(trial), "drawn": dict(trial.params)}
+            for trial in trials
+            if trial.state.name != "WAITING"
+        ],
+    }
+
+
 def _state(trial: "FrozenTrial") -> str:
     if trial.state.name == "RUNNING":
         done = max(trial.intermediate_values, default=0)
@@ -92,11 +118,15 @@ def _state(trial: "FrozenTrial") -> str:
     return {"COMPLETE": "done", "PRUNED": "ended early"}.get(trial.state.name, trial.state.name.lower())
 
 
-def _measures(trial: "FrozenTrial") -> tuple[str, str, str]:
+def _measured(trial: "FrozenTrial") -> dict[str, float | None]:
+    """Return the error, so far where a trial is not done, the minutes that it took, and its peak of memory in GiB."""
     found, latest = trial.user_attrs, trial.intermediate_values
-    error = found.get("error", latest[max(latest)] if latest else None)
     peak = found.get("peak_bytes")
-    return _short(error), _short(found.get("minutes")), _short(None if peak is None else peak / 2**30)
+    return {
+        "error": found.get("error", latest[max(latest)] if latest else None),
+        "minutes": found.get("minutes"),
+        "peak_gib": None if peak is None else peak / 2**30,
+    }
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,11 @@
+from kit.errors import KitError as KitError
+from kit.learner.data import Data as Data
+from kit.learner.learner import Learner as Learner
+from kit.learner.loading import load as load
+from kit.learner.own_model import OwnRun as OwnRun
+from kit.learner.own_model import run_own as run_own
+from kit.learner.sources import from_folder as from_folder
+from kit.learner.sources import from_name_func as from_name_func
+from kit.learner.sources import from_name_re as from_name_re
+from kit.learner.tables import from_csv as from_csv
+from kit.learner.tables import from_lists as from_lists
