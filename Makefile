@@ -8,7 +8,7 @@ OUT ?= bench
 FASHION ?= /usr/share/datasets
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-real bench clean
+.PHONY: demo test test-real docs bench clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -31,6 +31,10 @@ test: $(VENV)/.ready
 # Real images: KIT_TEST_DATA names a folder with data/ and weights/.
 test-real: $(VENV)/.ready
 	$(BIN)/python -m pytest -m real
+
+# The docs as a site that needs no server and no network: docs/_build/html/index.html.
+docs: $(VENV)/.ready
+	$(BIN)/python -m sphinx -b html -q -W --keep-going docs docs/_build/html
 
 # The full figures of the docs, outside the tests: minutes to hours.
 bench: $(VENV)/.ready .venv-peers/.ready
@@ -55,4 +59,4 @@ bench: $(VENV)/.ready .venv-peers/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-peers docs/_build docs/commands .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
