@@ -140,8 +140,10 @@ def test_judge_prints_a_finished_run_by_the_start_of_its_id(kit):
         (["pets", "--predictions", "x.csv", "--metric", "acuracy"], "Did you mean 'accuracy'?"),
     ],
 )
-def test_judge_refuses_what_makes_no_sense_in_one_paragraph(kit, arguments, message):
+def test_judge_refuses_what_makes_no_sense_in_one_paragraph(kit, arguments, message, tmp_path, monkeypatch):
     write_pets_run()
+    (tmp_path / "x.csv").write_text("image_id,label\n")
+    monkeypatch.chdir(tmp_path)
     code, _, err = kit("judge", *arguments)
     assert code == 2
     assert message in err
