@@ -141,3 +141,11 @@ def test_kinds_of_findings_are_counted_in_the_plural(images):
     note, warn = (Finding(severity=kind, kind="x", message="x") for kind in ("note", "warn"))
     data.__dict__["findings"] = (warn, note, note)  # where the property keeps them
     assert "found: 1 warning, 2 notes (see" in repr(data)
+
+
+def test_lists_keep_the_name_that_was_given_to_them(images):
+    paths = sorted(images.glob("*/*.png"))
+    data = kit.from_lists(paths, [path.parent.name for path in paths], name="mine", **SMALL)
+    assert data.competition.slug.startswith("mine-")
+    other = kit.from_lists(paths, [path.parent.name for path in paths], **SMALL)
+    assert other.competition.slug.startswith("images-")

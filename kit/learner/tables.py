@@ -176,9 +176,9 @@ def from_lists(
         ConfigError: as `from_folder`.
     """
     start = own_folder(path) if path is not None else Path.cwd()
-    for name, value in (("paths", paths), ("labels", labels)):
+    for what, value in (("paths", paths), ("labels", labels)):
         if isinstance(value, str) or not isinstance(value, Iterable):
-            raise ConfigError(f"{name} must be a list, an entry for each image; got {printable(repr(value))[:80]}.")
+            raise ConfigError(f"{what} must be a list, an entry for each image; got {printable(repr(value))[:80]}.")
     places = [checked_place(one, "each of paths").expanduser() for one in paths]
     whole = [Path(os.path.abspath(start / one)) for one in places]  # noqa: PTH100 (links stay)
     found = list(labels)
