@@ -1,6 +1,7 @@
 """Limits of memory: how they are written, which one holds, and what a process has taken."""
 
 import mmap
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,16 @@ import torch
 
 from kit.errors import ConfigError
 from kit.fit import limits
-from kit.fit.limits import Limit, enforce, forget_peak, memory_limit, parse_memory, peak_resident_bytes, printed
+from kit.fit.limits import (
+    Limit,
+    enforce,
+    forget_peak,
+    memory_limit,
+    parse_memory,
+    peak_resident_bytes,
+    printed,
+    total_memory,
+)
 
 CPU = torch.device("cpu")
 
@@ -78,6 +88,13 @@ def test_a_container_without_a_limit_is_none(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.write_text("0::/\n")
     assert limits._control_groups(tmp_path, own) == []
+
+
+def test_the_memory_of_a_machine_is_the_containers_where_that_has_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for groups, expected in (([], machine), ([(2**60, 0), (2**20, 5)], 2**20), ([(2**60, 0)], machine)):
+        monkeypatch.setattr(limits, "_control_groups", lambda groups=groups: groups)
+        assert total_memory() == expected
 
 
 def test_memory_that_was_freed_stays_in_the_peak_until_it_is_forgotten() -> None:

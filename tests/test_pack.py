@@ -1,31 +1,25 @@
 """The pack: what was decoded once is had again bit by bit, nothing is decoded twice, and no damaged pack is used."""
 
-import errno
 import os
-import signal
-import subprocess
-import sys
-import threading
+import random
+import shutil
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from packs import contents, flip, hundred_images, pack_all
 from toys import HEIGHT, WIDTH, coloured_png, competition, protocol, write_files
 
 from kit.data.samples import Samples, build_samples
-from kit.errors import DataError, StorageError
+from kit.errors import DataError
 from kit.home import family
-from kit.store import arena as arena_module
 from kit.store import unfinished
-from kit.store.arena import Arena
 from kit.store.decode import central_square, read_image, reduced
 from kit.store.pack import pack_files, pack_images
 from kit.store.store import StoreSettings, checksum, open_pack
-from kit.store.unfinished import owned
 
 NAMES = ["red/1", "red/2", "blue/3", "blue/4"]
 
@@ -41,6 +35,11 @@ def samples_of(data: Path):
 
 def pack(data: Path, *, store_size: int = 32, lines: list[str] | None = None, **options):
     return pack_images(samples_of(data), store_size=store_size, say=([] if lines is None else lines).append, **options)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    return hundred_images(tmp_path / "many")
 
 
 # What is in a pack.
@@ -111,28 +110,6 @@ def test_ids_may_be_any_text(data):
     assert dict(made.row_of) == {image_id: row for row, image_id in enumerate(ids)}
 
 
-# The memory that rows are made in.
-
-
-def test_an_arena_puts_rows_behind_each_other_and_keeps_them_when_it_grows():
-    arena = Arena()
-    first = arena.image_room(2, 3)
-    first[:] = 1
-    assert np.shares_memory(arena.keep(first), first)  # it lies where it belongs: nothing is copied
-    arena.keep(np.full((5, 3), 2, dtype=np.uint8)[::2])
-    assert arena.keep(np.full(1000, 3, dtype=np.uint8)).shape == (1000,)
-    assert arena.filled.tolist() == [1] * 18 + [2] * 9 + [3] * 1000
-    arena.clear()
-    assert arena.filled.size == 0 and arena.keep(np.zeros(4, dtype=np.uint8)).tolist() == [0] * 4
-
-
-def test_an_arena_gives_back_what_a_huge_image_took():
-    arena = Arena()
-    arena.keep(arena.room(arena_module.KEPT_BYTES + 1))
-    arena.clear()
-    assert arena.room(1).base.size == 1
-
-
 @pytest.mark.parametrize("layout", ["ragged", "square"])
 @pytest.mark.parametrize("storage", ["raw", "jpeg"])
 def test_files_of_all_kinds_and_sizes_do_not_mix_in_a_pack(tmp_path, layout, storage):
@@ -173,12 +150,6 @@ def test_another_size_layout_storage_or_a_changed_image_is_another_pack(data):
 
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
-
-
-def flip(path: Path, at: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
 
 
 def swap_ids(folder: Path) -> None:
@@ -223,12 +194,30 @@ def test_the_header_of_a_square_pack_is_checked(data):
 
 def test_a_few_chunks_are_checked_when_a_pack_is_opened_and_all_of_them_on_demand(many, monkeypatch):
     monkeypatch.setattr(unfinished, "CHUNK_ROWS", 5)
-    folder = pack_many(many).folder
+    folder = pack_all(many).folder
     settings = StoreSettings(store_size=32, layout="ragged", storage="raw")
     flip(folder / "pixels.u8", 0)  # in the first of 20 chunks
     opened = [open_pack(folder, settings) is not None for _ in range(60)]
     assert 0 < sum(opened) < 60  # one in five openings meets it: all missing or all meeting it is as good as impossible
     assert open_pack(folder, settings, verify=True) is None
+
+
+def test_a_pack_that_was_found_damaged_is_not_handed_back_by_a_second_look_at_fewer_chunks(many, monkeypatch):
+    monkeypatch.setattr(unfinished, "CHUNK_ROWS", 1)
+    folder = pack_all(many).folder
+    flip(folder / "pixels.u8", 0)  # in the first of 100 chunks
+    lines: list[str] = []
+    made = pack_all(many, lines, verify=True)
+    assert lines == [f"the pack {folder} is damaged: decoding again", "decoding 100 images to 32 px"]
+    assert (made.image(0) == read_image(many / "000.png")).all()
+
+
+def test_opening_a_pack_draws_nothing_from_pythons_own_generator(many, monkeypatch):
+    monkeypatch.setattr(unfinished, "CHUNK_ROWS", 5)
+    pack_all(many)
+    before = random.getstate()
+    pack_all(many)
+    assert random.getstate() == before
 
 
 @pytest.mark.parametrize("length", [0, 1, 4095, 4096, 4097, 20_000])
@@ -288,7 +277,7 @@ def test_unfinished_work_on_other_images_or_settings_is_left_alone(data, many):
             pack_files(data, **files, store_size=size, say=[].append)
     others = sorted(family("packs").glob("*.unfinished"))
     lines: list[str] = []
-    pack_many(many, lines)
+    pack_all(many, lines)
     assert lines == ["decoding 100 images to 32 px"]
     assert sorted(family("packs").glob("*.unfinished")) == others and len(others) == 2
 
@@ -307,203 +296,36 @@ def test_a_file_that_can_be_read_at_last_completes_the_pack(data):
     assert not list(family("packs").glob("*.unfinished"))
 
 
-# Killed, and run again.
+def test_an_image_that_failed_before_may_be_had_from_another_unfinished_store(data):
+    def attempt(*names: str):
+        files = [f"{name}.png" for name in names]
+        options = {"image_ids": files, "paths": files, "content_keys": files, "store_size": 32, "say": [].append}
+        return pack_files(data, **options)
+
+    (data / "red" / "1.png").rename(data / "gone.png")
+    with pytest.raises(DataError, match=r"red/1\.png cannot be opened"):
+        attempt("red/1", "red/2")
+    (data / "gone.png").rename(data / "red" / "1.png")
+    with pytest.raises(DataError, match=r"missing\.png cannot be opened"):
+        attempt("red/1", "missing")
+    made = attempt("red/1", "red/2")
+    assert (made.image(0) == read_image(data / "red" / "1.png")).all()
 
 
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    return write_files(tmp_path / "many", {f"{k:03d}.png": coloured_png("blue", k) for k in range(100)})
+def test_images_of_another_unfinished_store_come_without_what_lies_between_groups(data, monkeypatch):
+    monkeypatch.setattr(unfinished, "CHUNK_ROWS", 1)  # so that zeros follow each image
+    files = [f"{name}.png" for name in NAMES]
 
+    def attempt(names: list[str]):
+        return pack_files(data, image_ids=names, paths=names, content_keys=names, store_size=32, say=[].append)
 
-def pack_many(folder: Path, lines: list[str] | None = None, **options):
-    names = sorted(path.name for path in folder.iterdir())
-    say = ([] if lines is None else lines).append
-    return pack_files(folder, image_ids=names, paths=names, content_keys=names, store_size=32, say=say, **options)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-KILLED = """
-import itertools, os, signal, sys
-from pathlib import Path
-from kit.store import pack, unfinished
-os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # one thread, few images in flight
-unfinished.CHUNK_ROWS = 7
-read, calls = pack.read_image, itertools.count(1)
-def read_or_die(path, **options):
-    if next(calls) == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return read(path, **options)
-pack.read_image = read_or_die
-names = sorted(path.name for path in Path(sys.argv[1]).iterdir())
-pack.pack_files(Path(sys.argv[1]), image_ids=names, paths=names, content_keys=names, store_size=32,
-                layout=sys.argv[3], storage=sys.argv[4])
-"""
-
-
-@pytest.mark.parametrize(
-    ("layout", "storage", "deaths"),
-    [("ragged", "raw", (60, 20)), ("square", "raw", (60,)), ("ragged", "jpeg", (60,))],  # at which image of the run
-)
-def test_a_pack_that_was_killed_goes_on_where_it_stopped_and_is_the_same_byte_by_byte(
-    many, monkeypatch, own_home, layout, storage, deaths
-):
-    monkeypatch.setattr(unfinished, "CHUNK_ROWS", 7)
-    for at in deaths:
-        process = subprocess.run([sys.executable, "-c", KILLED, str(many), str(at), layout, storage], check=False)
-        assert process.returncode == -signal.SIGKILL
-    lines: list[str] = []
-    made = pack_many(many, lines, layout=layout, storage=storage)
-    kept = int(lines[0].partition("of which ")[2].split()[0])
-    assert kept % 7 == 0 and 35 <= kept < 100
-    found = contents(made.folder)
-    monkeypatch.setenv("KIT_HOME", str(own_home.with_name("undisturbed")))
-    assert found == contents(pack_many(many, layout=layout, storage=storage).folder)
-
-
-def tear_journal(work: Path) -> None:
-    os.truncate(work / "journal", (work / "journal").stat().st_size - 5)
-
-
-TORN = {
-    "a torn line in the journal": tear_journal,
-    "a wrong bit in the journal": lambda work: flip(work / "journal", 30),
-    "an empty journal": lambda work: (work / "journal").write_bytes(b""),
-    "no journal": lambda work: (work / "journal").unlink(),
-    "a wrong bit in the pixels": lambda work: flip(work / "pixels.u8", 20_000),
-    "pixels that were never written": lambda work: os.truncate(work / "pixels.u8", 20_000),
-    "more pixels than the journal knows of": lambda work: (work / "pixels.u8").open("ab").write(bytes(999)),
-    "a cut list of keys": lambda work: os.truncate(work / "keys.npy", 200),
-    "no list of keys": lambda work: (work / "keys.npy").unlink(),
-}
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("tear", TORN.values(), ids=TORN)
-def test_whatever_a_crash_left_behind_the_pack_is_the_same_in_the_end(many, monkeypatch, tear):
-    monkeypatch.setattr(unfinished, "CHUNK_ROWS", 7)
-    whole = pack_many(many).folder
-    expected = contents(whole)
-    whole.rename(whole.with_name("aside"))
-    (many / "050.png").rename(many / "gone")
-    names = [f"{k:03d}.png" for k in range(100)]
-    options = {"image_ids": names, "paths": names, "content_keys": names, "store_size": 32, "say": [].append}
+    write_files(data, {"bad.png": b""})
     with pytest.raises(DataError):
-        pack_files(many, **options)
-    (many / "gone").rename(many / "050.png")
-    (work,) = family("packs").glob("*.unfinished")
-    tear(work)
-    assert contents(pack_files(many, **options).folder) == expected
-
-
-# Two at once.
-
-
-PACK = KILLED.replace("== int(sys.argv[2])", "== -1")
-
-
-def test_two_processes_that_pack_the_same_images_at_once_make_one_pack(many):
-    command = [sys.executable, "-c", PACK, str(many), "0", "ragged", "raw"]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    printed = [process.communicate(timeout=60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert sum(text.count("decoding 100 images") for text in printed) == 1
-    (folder,) = family("packs").iterdir()
-    lines: list[str] = []
-    assert pack_many(many, lines).folder == folder and lines == []
-
-
-def test_who_comes_second_waits_and_says_so(many):
-    folder = pack_many(many).folder
-    aside = folder.rename(folder.with_name("aside"))
-    lines: list[str] = []
-    work = folder.with_name(f"{folder.name}.unfinished")
-    with owned(work, say=[].append):
-        second = threading.Thread(target=pack_many, args=(many, lines))
-        second.start()
-        while not lines:
-            second.join(0.01)
-        aside.rename(folder)  # the first one is done
-    second.join()
-    assert lines == [f"another process is decoding into {work}: waiting for it"]
-    assert [path.name for path in family("packs").iterdir()] == [folder.name]
-
-
-# The disk.
-
-
-def disk_with(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kit.store.room.shutil.disk_usage", lambda path: SimpleNamespace(free=free))
-
-
-RAW_BYTES = 100 * HEIGHT * WIDTH * 3
-
-
-def test_where_the_pixels_do_not_fit_the_disk_jpegs_are_stored_and_the_reason_is_said(many, monkeypatch):
-    disk_with(RAW_BYTES, monkeypatch)  # a tenth of which must stay free
-    lines: list[str] = []
-    assert pack_many(many, lines).storage == "jpeg"
-    assert lines[0].startswith("storing JPEG of quality 95 in place of pixels: those would take about 0.0 GiB")
-    disk_with(10**12, monkeypatch)
-    assert pack_many(many, lines).storage == "jpeg"  # it is there: nothing is decoded again
-    assert len(lines) == 2
-
-
-@pytest.mark.parametrize("reserves", [True, False])
-def test_no_room_that_was_reserved_stays_in_a_pack(many, monkeypatch, reserves):
-    def refuse(*arguments: int) -> None:
-        raise OSError(errno.EOPNOTSUPP, "this disk cannot")
-
-    if not reserves:
-        monkeypatch.setattr(os, "posix_fallocate", refuse)
-    made = pack_many(many)
-    assert (made.folder / "pixels.u8").stat().st_size == RAW_BYTES
-    assert (made.image(7) == read_image(many / "007.png")).all()
-
-
-def test_where_the_pixels_fit_the_disk_they_are_stored(many, monkeypatch):
-    disk_with(RAW_BYTES * 9 // 8, monkeypatch)
-    assert pack_many(many).storage == "raw"
-
-
-@pytest.mark.parametrize(("storage", "free"), [("raw", RAW_BYTES), ("auto", RAW_BYTES // 10), ("jpeg", 1000)])
-def test_a_pack_that_fits_in_no_form_is_refused_before_anything_is_decoded(many, monkeypatch, storage, free):
-    disk_with(free, monkeypatch)
-    with pytest.raises(StorageError, match=r"100 images at 32 px do not fit the disk .* input\.store_size"):
-        pack_many(many, storage=storage)
-    assert not family("packs").exists()
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_a_disk_that_fills_all_the_same_is_explained_and_the_work_is_kept(many, small_disk, monkeypatch):
-    monkeypatch.setenv("KIT_HOME", str(small_disk))
-    monkeypatch.setattr(unfinished, "CHUNK_ROWS", 7)
-    disk_with(10**12, monkeypatch)
-    with pytest.raises(StorageError, match=r"The disk is full: .*What was decoded is kept there"):
-        pack_many(many)
-    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
-    lines: list[str] = []
-    made = pack_many(many, lines)
-    assert ", of which " in lines[0] and len(made) == 100
-
-
-def test_a_place_that_cannot_be_written_is_explained(many, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("KIT_HOME", str(tmp_path / "file"))
-    with pytest.raises(StorageError, match="Set KIT_HOME to a folder of yours"):
-        pack_many(many)
+        attempt([*files, "bad.png"])
+    found = contents(attempt(files).folder)
+    assert [path.name for path in family("packs").glob("*.unfinished")] == []  # it was of use
+    shutil.rmtree(family("packs"))
+    assert found == contents(attempt(files).folder)
 
 
 def test_the_order_of_decoding_is_the_order_of_the_rows_whatever_each_takes(tmp_path):

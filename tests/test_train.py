@@ -12,9 +12,10 @@ from torch import nn
 
 from kit.config import ModelConfig, Recipe, recipe_from_dict
 from kit.errors import ConfigError, TrainingError, WeightsError
+from kit.fit.limits import total_memory
 from kit.plan import plan_run
 from kit.rules import FoldRule
-from kit.store.pack import pack_images
+from kit.store.pack import Pack, pack_images
 from kit.train.checkpoint import load_checkpoint, save_checkpoint
 from kit.train.depth import depth_groups, head_names, optimizer_groups
 from kit.train.inference import mixed_precision, predict_probabilities
@@ -221,6 +222,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(trained, tmp_
     first, same, other = (load_file(tmp_path / folder / "last.safetensors") for folder in "abc")
     assert changed(first, same) == set()
     assert "conv1.0.weight" in changed(first, other)
+
+
+def test_a_training_reads_its_pack_ahead_once(trained, monkeypatch):
+    read: list[int] = []
+    monkeypatch.setattr(Pack, "read_ahead", lambda self, *, memory: read.append(memory))
+    trained(recipe(epochs=1), valid=True)
+    assert read == [total_memory()]
 
 
 def test_a_network_learns_plain_colours(trained, toy):

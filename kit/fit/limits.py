@@ -135,6 +135,12 @@ def forget_peak() -> bool:
     return True
 
 
+def total_memory() -> int:
+    """Return the bytes of memory of this machine, or of the control group that holds this process."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *(most for most, _ in _control_groups())])
+
+
 def _status() -> dict[str, int]:
     """Return the amounts of /proc/self/status in bytes; empty where there is no such file."""
     try:

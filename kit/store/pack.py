@@ -33,14 +33,12 @@ from kit.store.arena import Arena
 from kit.store.decode import Image, central_square, printable, read_image, reduced
 from kit.store.room import full_disk_explained, spread, storage_that_fits
 from kit.store.store import JPEG_QUALITY, Layout, Pack, StoreSettings, open_pack
-from kit.store.unfinished import Donor, Keys, Row, Unfinished, donor, hashed, owned, unfinished
+from kit.store.unfinished import Donor, Keys, Row, Unfinished, donor, group_rows, hashed, owned, unfinished
 
 if TYPE_CHECKING:
     from kit.data.samples import Samples
 
 __all__ = ["Pack", "pack_files", "pack_images"]
-
-GROUP = 8  # images a thread takes at once: fewer hand-overs for small ones
 
 
 def pack_images(
@@ -111,18 +109,20 @@ def pack_files(
     for kind in ("raw", "jpeg") if storage == "auto" else (storage,):
         settings = StoreSettings(store_size=store_size, layout=layout, storage=kind)
         places.append((settings, family("packs") / fingerprint(repr(settings), content)[:20]))
+    damaged = []
     for settings, place in places:
         if place.is_dir():
             if (pack := open_pack(place, settings, verify=verify)) is not None:
                 return pack
             say(f"the pack {place} is damaged: decoding again")
+            damaged.append(place)
     sample = [folder / str(paths[row]) for row in spread(len(paths))]
     settings, place = storage_that_fits(places, sample, num_images=len(paths), say=say)
     keys = hashed(content_keys)
     work = place.with_name(f"{place.name}.unfinished")
     with owned(work, say=say):
-        # Another process may have finished it while this one waited.
-        if place.is_dir() and (pack := open_pack(place, settings)) is not None:
+        # Another process may have finished it while this one waited. Where it was damaged, few chunks would not tell.
+        if place.is_dir() and (pack := open_pack(place, settings, verify=place in damaged)) is not None:
             shutil.rmtree(work)
             return pack
         outdated = _fill(work, place, settings, folder, image_ids=image_ids, paths=paths, keys=keys, say=say)
@@ -179,10 +179,10 @@ def _fill(
             )
             maker = _RowMaker(folder, settings, paths=paths, keys=keys, donors=donors)
             _append_all(store, maker, say=say)
-        if earlier:  # permissions, or a disk that was away: the files' contents are the same
-            again = [row for row in earlier if maker.row(row, Arena()).reason]
-            if not again and len(store.reasons) == len(earlier):
-                return True
+            if earlier:  # permissions, or a disk that was away: the files' contents are the same
+                again = [row for row in earlier if maker.row(row, Arena()).reason]
+                if not again and len(store.reasons) == len(earlier):
+                    return True
         if store.reasons:
             raise _unreadable(store.reasons, num_images=len(paths), folder=folder)
         store.finish(place, image_ids)
@@ -196,16 +196,21 @@ class _RowMaker:
         self, folder: Path, settings: StoreSettings, *, paths: Sequence[str], keys: Keys, donors: Sequence[Donor]
     ) -> None:
         self.folder, self.settings, self.paths, self.keys, self.donors = folder, settings, paths, keys, donors
+        self.group = group_rows(settings)
         self._arenas: deque[Arena] = deque()  # not in use; append and pop are safe in any thread
         self._scratch = threading.local()  # each thread's arena for images that are not stored as they are
 
     def rows(self, start: int) -> tuple[list[Row], Arena]:
-        """Return rows `start` to `start + GROUP`, as far as there are any, and the arena that has their bytes."""
+        """Return the group of rows that begins with `start`, and the arena that has their bytes."""
         try:
             arena = self._arenas.pop()
         except IndexError:
             arena = Arena()
-        return [self.row(row, arena) for row in range(start, min(start + GROUP, len(self.paths)))], arena
+        rows = [self.row(row, arena) for row in range(start, min(start + self.group, len(self.paths)))]
+        if self.settings.layout == "ragged" and self.settings.storage == "raw" and (num_zeros := arena.fill_page()):
+            last = max(k for k, row in enumerate(rows) if row.num_bytes)
+            rows[last] = Row.of(arena.filled[-rows[last].num_bytes - num_zeros :], rows[last].shape)
+        return rows, arena
 
     def take_back(self, arena: Arena) -> None:
         """Use `arena` for other rows."""
@@ -263,12 +268,12 @@ def _append_all(store: Unfinished, maker: _RowMaker, *, say: Say) -> None:
     threads = len(os.sched_getaffinity(0))
     cv2_threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # ours are enough; OpenCV's own would fight with them
-    starts = iter(range(store.filled, store.num_rows, GROUP))
+    starts = iter(range(store.filled, store.num_rows, maker.group))
     # Filters are the process's: set here, where one thread runs. What is wrong with a file is said by our errors.
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")
         ahead: deque[Future[tuple[list[Row], Arena]]] = deque(
-            pool.submit(maker.rows, start) for start in islice(starts, 2 * threads)
+            pool.submit(maker.rows, start) for start in islice(starts, threads + 2)
         )
         try:
             with Counter("decoding", total=store.num_rows, done=store.filled, unit="images", say=say) as counter:

@@ -7,13 +7,15 @@
 | `pack.json` | the settings, the counts, and the checksum of `index.npz`; written last |
 """
 
-import io
 import json
 import os
 import random
+import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -23,11 +25,13 @@ from numpy.typing import NDArray
 
 from kit.home import explained, sha256_of_file, write_json
 from kit.store.decode import Image
+from kit.store.growing import PAGE
 
-PACK_VERSION = 2
+PACK_VERSION = 3
 JPEG_QUALITY = 95
-PAGE = 4096  # bytes
 CHUNKS_CHECKED = 4  # when a pack is opened, of 16 MiB each
+READ_AHEAD_BYTES = 8 * 2**20  # at once
+SHARE_AHEAD = 0.5  # of the machine's memory: a larger pack would push itself out of the page cache
 
 Layout = Literal["ragged", "square"]
 Storage = Literal["raw", "jpeg"]
@@ -50,13 +54,13 @@ class StoreSettings:
         return "pixels.npy" if self.layout == "square" else "pixels.u8"
 
     def header(self, num_images: int) -> bytes:
-        """Return what that file begins with: the header of a .npy file where all images have one shape."""
+        """Return what that file begins with: where all images have one shape, a .npy file's header, a page long."""
         if self.file_name != "pixels.npy":
             return b""
-        buffer = io.BytesIO()
         shape = (num_images, self.store_size, self.store_size, 3)
-        np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        return buffer.getvalue()
+        about = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".encode()
+        start = np.lib.format.magic(1, 0)
+        return start + struct.pack("<H", PAGE - len(start) - 2) + about.ljust(PAGE - len(start) - 3) + b"\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,7 @@ class Pack:
     """Decoded images by row number."""
 
     pixels: NDArray[np.uint8]  # flat, memory-mapped: pixels, or JPEG files where `storage` is jpeg
-    offsets: NDArray[np.int64]  # (N + 1,) into `pixels`
+    offsets: NDArray[np.int64]  # (N + 1,) into `pixels`: where each row begins; zeros may lie before the next one
     shapes: NDArray[np.int64]  # (N, 2): height, width
     row_of: Mapping[str, int]  # image_id -> row
     folder: Path
@@ -78,16 +82,35 @@ class Pack:
     def image(self, row: int) -> Image:
         """Return image `row` as (H, W, 3) uint8 RGB, read-only: a view, or decoded where the storage is jpeg."""
         height, width = self.shapes[row]
-        stored = self.pixels[self.offsets[row] : self.offsets[row + 1]]
+        start = self.offsets[row]
         if self.storage == "raw":
-            return stored.reshape(height, width, 3)
+            return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
         import cv2
 
-        image = cv2.imdecode(stored, cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(self.pixels[start : self.offsets[row + 1]], cv2.IMREAD_COLOR_RGB)
         assert image is not None, f"row {row} of {self.folder} is damaged"
         image.flags.writeable = False
         decoded: Image = image
         return decoded
+
+    def read_ahead(self, *, memory: int) -> None:
+        """Let a thread bring the images into the page cache, in order: they are written past it.
+
+        The first epoch, which asks for them in any order, would wait for the disk otherwise.
+
+        Args:
+            memory: bytes of this machine; nothing is done for a pack that takes more than SHARE_AHEAD of it.
+        """
+        if self.pixels.size <= SHARE_AHEAD * memory:
+            name = StoreSettings(store_size=0, layout=self.layout, storage=self.storage).file_name
+            threading.Thread(target=_bring_to_memory, args=(self.folder / name,), daemon=True).start()
+
+
+def _bring_to_memory(path: Path) -> None:
+    # Where this fails, images are read when they are asked for.
+    with suppress(OSError), path.open("rb") as file, Path(os.devnull).open("wb") as nowhere:
+        while os.sendfile(nowhere.fileno(), file.fileno(), None, READ_AHEAD_BYTES):
+            pass
 
 
 def checksum(stored: NDArray[np.uint8], before: int = 0) -> int:
@@ -133,7 +156,7 @@ def write_index(
         folder: where that file is.
         settings: of the store.
         image_ids: N ids, in the order of the rows.
-        lengths: (N,) bytes of each row.
+        lengths: (N,) bytes from each row to the next.
         shapes: (N, 2) height and width of each image.
         chunks: (K, 3) for each chunk: rows and bytes until its end, counted from the first row, and its checksum.
     """
@@ -206,7 +229,8 @@ def _chunks_are_whole(
     images: Path, offsets: NDArray[np.int64], chunks: NDArray[np.int64], *, header: bytes, verify: bool
 ) -> bool:
     few = not verify and len(chunks) > CHUNKS_CHECKED
-    chosen = random.sample(range(len(chunks)), CHUNKS_CHECKED) if few else range(len(chunks))
+    # A generator of its own: who seeded Python's draws what was meant.
+    chosen = random.Random().sample(range(len(chunks)), CHUNKS_CHECKED) if few else range(len(chunks))
     with images.open("rb") as file:
         if file.read(len(header)) != header:
             return False

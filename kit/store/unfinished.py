@@ -9,11 +9,12 @@ replaced or left out), the store has another key, and takes what it can from the
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,10 +25,11 @@ from numpy.typing import NDArray
 from kit.home import make_folder, write_json, writing
 from kit.progress import Say
 from kit.store.decode import Image
+from kit.store.growing import PAGE, GrowingFile
 from kit.store.store import StoreSettings, checksum_of_rows, page_sums, write_index
 
-CHUNK_BYTES, CHUNK_ROWS = 16 * 2**20, 1024  # a chunk ends with the row that reaches either: what a crash can cost
-RESERVED_BYTES = 16 * 2**20  # asked of the disk at once, ahead of the rows
+CHUNK_BYTES, CHUNK_ROWS = 16 * 2**20, 1024  # a chunk ends with the group that reaches either: what a crash can cost
+GROUP_BYTES = 4 * 2**20  # of pixels, about; 1, 2 and 8 MiB are slower
 
 Keys = NDArray[np.uint64]  # (N, 2): a 128-bit hash of each row's content key
 
@@ -46,7 +48,7 @@ class Row:
     """What there is to know about the bytes of one row, or why it has none."""
 
     shape: tuple[int, int] = (0, 0)  # height, width of the image
-    num_bytes: int = 0
+    num_bytes: int = 0  # until the next row begins
     sums: bytes = b""  # see `kit.store.store.page_sums`
     reason: str = ""
 
@@ -56,22 +58,34 @@ class Row:
         return cls(shape=shape, num_bytes=len(stored), sums=page_sums(stored))
 
 
+def group_rows(settings: StoreSettings) -> int:
+    """Return how many rows are appended at once: those of about GROUP_BYTES.
+
+    A group of a square pack ends on a page where that takes at most twice as many; one of a ragged pack is filled up.
+    """
+    square = settings.store_size**2 * 3
+    if settings.layout == "ragged":
+        return min(max(1, GROUP_BYTES * 3 // (4 * square)), CHUNK_ROWS)  # images are 4 : 3 in the middle
+    rows = min(max(1, GROUP_BYTES // square), CHUNK_ROWS)
+    on_pages = PAGE // math.gcd(PAGE, square)  # rows
+    return max(1, rows // on_pages) * on_pages if on_pages * square <= 2 * GROUP_BYTES else rows
+
+
 @dataclass(kw_only=True)
 class Unfinished:
-    """A store that is being filled. Rows are appended in order; a row without an image has length 0 and a reason."""
+    """A store that is being filled. Rows are appended in order; a row without an image has a reason, and no bytes."""
 
     folder: Path
     settings: StoreSettings
-    lengths: NDArray[np.int64]  # (N,) bytes of each row
+    lengths: NDArray[np.int64]  # (N,) bytes from each row to the next
     shapes: NDArray[np.int64]  # (N, 2) height, width
-    images: BinaryIO
+    images: GrowingFile
     journal: BinaryIO
     reasons: dict[int, str] = field(default_factory=dict)  # row -> why there is no image
     chunks: list[tuple[int, int, int]] = field(default_factory=list)  # rows and bytes until its end, its checksum
     filled: int = 0  # rows, also of the chunk that is open
     open_bytes: int = 0
     open_crc: int = 0
-    reserved: int = 0  # bytes of the file, the rows' and those ahead of them
 
     @property
     def num_rows(self) -> int:
@@ -89,9 +103,8 @@ class Unfinished:
         return self.chunks[-1][1] if self.chunks else 0
 
     def append(self, rows: Sequence[Row], stored: NDArray[np.uint8]) -> None:
-        """Add the next rows, whose bytes are `stored`, one behind the other."""
-        self._reserve(len(stored))
-        self.images.write(stored.data)
+        """Add the next rows, whose bytes are `stored`, one behind the other. A chunk ends behind one of them."""
+        self.images.append(stored)
         for row in rows:
             if row.reason:
                 self.reasons[self.filled] = row.reason
@@ -99,22 +112,16 @@ class Unfinished:
                 self.lengths[self.filled], self.shapes[self.filled] = row.num_bytes, row.shape
                 self.open_crc = zlib.crc32(row.sums, self.open_crc)
                 self.open_bytes += row.num_bytes
-            self._advance()
-
-    def _reserve(self, num_bytes: int) -> None:
-        """Ask for room on the disk before `num_bytes` are written: that halves the time of writing them (ext4)."""
-        end = self.images.tell() + num_bytes
-        if end > self.reserved:
-            # The disk has no room for so much, or does not know of this: writing tells.
-            with suppress(OSError):
-                os.posix_fallocate(self.images.fileno(), end, RESERVED_BYTES)
-            self.reserved = end + RESERVED_BYTES
+            self.filled += 1
+        full = self.open_bytes >= CHUNK_BYTES or self.filled - self.rows_done >= CHUNK_ROWS
+        if full or self.filled == self.num_rows:
+            self._close_chunk()
 
     def finish(self, folder: Path, image_ids: Sequence[str]) -> None:
         """Write the index and take the place of `folder`."""
         assert self.rows_done == self.num_rows and not self.reasons
-        self.images.truncate(len(self.settings.header(self.num_rows)) + self.bytes_done)
-        os.fsync(self.images.fileno())
+        self.images.cut(len(self.settings.header(self.num_rows)) + self.bytes_done)
+        self.images.sync()
         chunks = np.array(self.chunks, dtype=np.int64).reshape(-1, 3)
         write_index(
             self.folder,
@@ -131,12 +138,6 @@ class Unfinished:
         self.folder.rename(folder)
         (folder / "lock").unlink()
 
-    def _advance(self) -> None:
-        self.filled += 1
-        full = self.open_bytes >= CHUNK_BYTES or self.filled - self.rows_done >= CHUNK_ROWS
-        if full or self.filled == self.num_rows:
-            self._close_chunk()
-
     def _close_chunk(self) -> None:
         rows = slice(self.rows_done, self.filled)
         chunk = (self.filled, self.bytes_done + self.open_bytes, self.open_crc)
@@ -146,7 +147,6 @@ class Unfinished:
             "shapes": self.shapes[rows].tolist(),
             "reasons": {row: self.reasons[row] for row in range(rows.start, rows.stop) if row in self.reasons},
         }
-        self.images.flush()  # before the line that says it is there
         self.journal.write(_journal_line(entry))
         self.journal.flush()
         self.chunks.append(chunk)
@@ -158,26 +158,27 @@ class Unfinished:
         Every byte is read: that takes a tenth of decoding them again, and a crash of the machine spoils any of them.
         """
         header, whole = self.settings.header(self.num_rows), 0
-        if self.images.read(len(header)) == header:
-            for line in self.journal:
-                if not self._take(line):
-                    break
-                whole += len(line)
+        with (self.folder / self.settings.file_name).open("rb") as images:
+            if images.read(len(header)) == header:
+                for line in self.journal:
+                    if not self._take(line, images):
+                        break
+                    whole += len(line)
         self.filled = self.rows_done
         self.journal.seek(whole)
         self.journal.truncate()
-        self.images.seek(0)
-        self.images.write(header)
-        self.images.seek(len(header) + self.bytes_done)
-        self.images.truncate()
-        self.reserved = self.images.tell()
+        if self.chunks:
+            self.images.cut(len(header) + self.bytes_done)
+        else:
+            self.images.cut(0)
+            self.images.append(np.frombuffer(header, dtype=np.uint8))
 
-    def _take(self, line: bytes) -> bool:
-        """Take over the chunk of a journal line, if line and chunk are whole."""
+    def _take(self, line: bytes, images: BinaryIO) -> bool:
+        """Take over the chunk of a journal line, if the line and the chunk, which `images` gives next, are whole."""
         if (entry := _journal_entry(line)) is None:
             return False
         rows, end, crc = entry["chunk"]
-        if rows > self.num_rows or checksum_of_rows(self.images, entry["lengths"]) != crc:
+        if rows > self.num_rows or checksum_of_rows(images, entry["lengths"]) != crc:
             return False
         self.lengths[self.rows_done : rows] = entry["lengths"]
         self.shapes[self.rows_done : rows] = entry["shapes"]
@@ -230,9 +231,8 @@ def _about(settings: StoreSettings, source: Path) -> dict[str, str]:
 
 @contextmanager
 def _opened(folder: Path, settings: StoreSettings, *, num_rows: int) -> Iterator[Unfinished]:
-    (folder / settings.file_name).touch()
     (folder / "journal").touch()
-    with (folder / settings.file_name).open("r+b") as images, (folder / "journal").open("r+b") as journal:
+    with GrowingFile(folder / settings.file_name) as images, (folder / "journal").open("r+b") as journal:
         store = Unfinished(
             folder=folder,
             settings=settings,
@@ -257,11 +257,11 @@ class Donor:
 
     def __init__(self, store: Unfinished, keys: Keys) -> None:
         """Sort the rows that hold an image by their keys."""
-        rows = np.flatnonzero(store.lengths[: store.rows_done])
+        rows = np.flatnonzero(store.shapes[: store.rows_done, 0])
         self._rows = rows[np.argsort(keys[rows, 0], kind="stable")]
         self._keys = keys[self._rows]
         self._starts = np.cumsum(store.lengths) - store.lengths + len(store.settings.header(store.num_rows))
-        self._lengths, self._shapes, self._file = store.lengths, store.shapes, store.images.fileno()
+        self._store = store
         self.used = False
 
     def has(self, keys: Keys) -> NDArray[np.bool_]:
@@ -275,8 +275,10 @@ class Donor:
             if self._keys[at, 1] == key[1]:
                 self.used = True
                 row = self._rows[at]
-                data = os.pread(self._file, int(self._lengths[row]), int(self._starts[row]))
-                height, width = self._shapes[row].tolist()
+                height, width = self._store.shapes[row].tolist()
+                raw = self._store.settings.storage == "raw"
+                num_bytes = height * width * 3 if raw else int(self._store.lengths[row])
+                data = self._store.images.read(num_bytes, int(self._starts[row]))
                 return np.frombuffer(data, dtype=np.uint8), (height, width)
             at += 1
         return None

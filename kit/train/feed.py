@@ -13,6 +13,7 @@ from kit.config import Recipe
 from kit.data.augment import training_view
 from kit.data.loader import load_batches
 from kit.errors import ConfigError
+from kit.fit.limits import total_memory
 from kit.store.pack import Pack
 from kit.train.device_images import DeviceImages, room_for
 from kit.train.model import InputSpec, normalise
@@ -176,7 +177,8 @@ def images_for(
 ) -> tuple[list[DeviceImages | None], str]:
     """Return the images of each table on the device, or None for each where the pack is to be read, and why.
 
-    On a CPU nothing is said unless the recipe asks: there the pack is the usual place.
+    On a CPU nothing is said unless the recipe asks: there the pack is the usual place. Either way the pack is read, and
+    so it is read ahead.
 
     Args:
         pack: holds the images.
@@ -184,6 +186,7 @@ def images_for(
         recipe: `images_on` "device" or "host" decides; "auto" asks for room, and for transforms that only a host makes.
         device: where the network is.
     """
+    pack.read_ahead(memory=total_memory())
     if recipe.images_on == "host":
         return [None] * len(tables), "images are read from the pack, as images_on = 'host' wants it"
     if recipe.images_on == "auto":

@@ -1,0 +1,118 @@
+"""Groups of a pack: decoded into memory that is used again, written past the page cache, and read ahead of use."""
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packs import hundred_images, pack_all
+
+from kit.store import arena as arena_module
+from kit.store import growing, unfinished
+from kit.store.arena import Arena
+from kit.store.growing import PAGE
+from kit.store.store import StoreSettings
+from kit.store.unfinished import group_rows
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    return hundred_images(tmp_path / "many")
+
+
+# The memory that rows are made in.
+
+
+def test_an_arena_puts_rows_behind_each_other_and_keeps_them_when_it_grows():
+    arena = Arena()
+    first = arena.image_room(2, 3)
+    first[:] = 1
+    assert np.shares_memory(arena.keep(first), first)  # it lies where it belongs: nothing is copied
+    arena.keep(np.full((5, 3), 2, dtype=np.uint8)[::2])
+    assert arena.keep(np.full(1000, 3, dtype=np.uint8)).shape == (1000,)
+    assert arena.filled.tolist() == [1] * 18 + [2] * 9 + [3] * 1000
+    arena.clear()
+    assert arena.filled.size == 0 and arena.keep(np.zeros(4, dtype=np.uint8)).tolist() == [0] * 4
+
+
+def test_an_arena_gives_back_what_a_huge_image_took():
+    arena = Arena()
+    arena.keep(arena.room(arena_module.KEPT_BYTES + 1))
+    arena.clear()
+    assert arena.room(1).base.size < arena_module.KEPT_BYTES
+
+
+def test_an_arena_begins_on_a_page_and_ends_on_one_when_asked():
+    arena = Arena()
+    for num_bytes, num_zeros in ((1, PAGE - 1), (PAGE, 0), (3 * 2**20, 0), (PAGE + 1, PAGE - 1)):
+        arena.keep(np.full(num_bytes, 7, dtype=np.uint8))
+        assert arena.fill_page() == num_zeros
+        assert arena.filled.ctypes.data % PAGE == 0 and len(arena.filled) % PAGE == 0
+        assert not arena.filled[len(arena.filled) - num_zeros :].any()
+    assert arena.fill_page() == 0
+
+
+# Groups: what is decoded and written at once.
+
+
+@pytest.mark.parametrize(
+    ("layout", "store_size", "rows"),
+    [
+        ("ragged", 256, 16),  # 4 MiB of images of 256 x 341
+        ("ragged", 4000, 1),
+        ("ragged", 8, 1024),  # a chunk has no more
+        ("square", 256, 21),  # 192 KiB each: whole pages
+        ("square", 224, 24),  # 36.75 pages: four of them end on a page
+        ("square", 225, 27),  # odd: 4,096 of them would
+    ],
+)
+def test_a_group_is_about_four_mebibytes_and_ends_on_a_page_where_it_can(layout, store_size, rows):
+    assert group_rows(StoreSettings(store_size=store_size, layout=layout, storage="raw")) == rows
+
+
+@pytest.mark.parametrize(("layout", "name", "begin"), [("ragged", "pixels.u8", 0), ("square", "pixels.npy", PAGE)])
+def test_every_group_of_a_pack_goes_straight_to_the_disk(many, monkeypatch, layout, name, begin):
+    monkeypatch.setattr(unfinished, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(growing, "STRAIGHT_BYTES", 1)
+    appended: list[tuple[int, int]] = []
+    append = growing.GrowingFile.append
+
+    def noted(self: growing.GrowingFile, data: np.ndarray) -> None:
+        appended.append((self.size, len(data)))
+        append(self, data)
+
+    monkeypatch.setattr(growing.GrowingFile, "append", noted)
+    made = pack_all(many, layout=layout)
+    groups = [(at, num_bytes) for at, num_bytes in appended if at or num_bytes != begin]
+    assert groups[0][0] == begin and len(groups) > 10
+    assert all(at % PAGE == 0 and num_bytes % PAGE == 0 for at, num_bytes in groups)
+    assert (made.folder / name).stat().st_size == sum(groups[-1])
+
+
+# Read ahead.
+
+
+def test_a_pack_is_brought_to_memory_ahead_unless_it_is_large(many, monkeypatch):
+    made = pack_all(many)
+    size = (made.folder / "pixels.u8").stat().st_size
+    sent: list[int] = []
+    send = os.sendfile
+
+    def noted(*arguments: int) -> int:
+        sent.append(send(*arguments))
+        return sent[-1]
+
+    def read_ahead(memory: int) -> int:
+        sent.clear()
+        before = set(threading.enumerate())
+        made.read_ahead(memory=memory)
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
+        return sum(sent)
+
+    monkeypatch.setattr(os, "sendfile", noted)
+    assert read_ahead(2 * size) == size
+    assert read_ahead(2 * size - 1) == 0
+    (made.folder / "pixels.u8").unlink()
+    assert read_ahead(2 * size) == 0  # what is wrong is said where an image is asked for
