@@ -1,10 +1,18 @@
 """Packs of tests: a hundred images, what is in a folder, and how the bytes of a pack get to the disk."""
 
+import fcntl
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from toys import coloured_png, write_files
 
 from kit.store.pack import Pack, pack_files
+from kit.store.store import READ_AHEAD
 
 WAYS = {"straight to the disk": 1, "by way of the page cache": 2**40}  # bytes that go straight, at least
 
@@ -31,3 +39,50 @@ def flip(path: Path, at: int) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
+
+
+def await_reading_ahead() -> None:
+    """Return when no pack is being read ahead."""
+    for thread in threading.enumerate():
+        if thread.name == READ_AHEAD:
+            thread.join()
+
+
+def can_go_straight(folder: Path) -> bool:
+    """Tell whether the file system of `folder` writes past the page cache."""
+    try:
+        os.close(os.open(folder / "probe", os.O_WRONLY | os.O_CREAT | os.O_DIRECT))
+    except OSError:
+        return False
+    return True
+
+
+def noted_writes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
+    """Return a list that gets, for each write at a place, its way, the place and the number of bytes."""
+    found: list[tuple[str, int, int]] = []
+    write = os.pwrite
+
+    def noted(file: int, data: memoryview, at: int) -> int:
+        straight = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT
+        found.append(("straight" if straight else "cached", at, len(data)))
+        return write(file, data, at)
+
+    monkeypatch.setattr(os, "pwrite", noted)
+    return found
+
+
+@contextmanager
+def small_disk(folder: Path, *, num_bytes: int) -> Iterator[None]:
+    """Mount a file system of so many bytes, in memory, on a folder that is made."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={num_bytes}", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -4,17 +4,18 @@ import errno
 import fcntl
 import os
 import shutil
-import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packs import can_go_straight, noted_writes, small_disk
 
 from kit.store import growing
 from kit.store.arena import Arena
-from kit.store.growing import PAGE, RESERVED_BYTES, STRAIGHT_BYTES, GrowingFile
+from kit.store.growing import PAGE, RESERVED_BYTES, STRAIGHT_BYTES, GrowingFile, reserve
 
 
 def piece(num_bytes: int, *, seed: int = 0) -> np.ndarray:
@@ -22,29 +23,7 @@ def piece(num_bytes: int, *, seed: int = 0) -> np.ndarray:
     return Arena().keep(np.random.default_rng(seed).integers(0, 256, num_bytes, dtype=np.uint8))
 
 
-@pytest.fixture
-def ways(monkeypatch) -> list[str]:
-    """Note for each write whether it goes straight."""
-    found: list[str] = []
-    write = os.pwrite
-
-    def noted(file: int, data: memoryview, at: int) -> int:
-        found.append("straight" if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT else "cached")
-        return write(file, data, at)
-
-    monkeypatch.setattr(os, "pwrite", noted)
-    return found
-
-
-def can_go_straight(folder: Path) -> bool:
-    try:
-        os.close(os.open(folder / "probe", os.O_WRONLY | os.O_CREAT | os.O_DIRECT))
-    except OSError:
-        return False
-    return True
-
-
-def test_whole_pages_go_straight_and_all_else_by_way_of_the_page_cache(tmp_path, ways):
+def test_whole_pages_go_straight_and_all_else_by_way_of_the_page_cache(tmp_path, monkeypatch):
     if not can_go_straight(tmp_path):
         pytest.skip("the file system of temporary folders has no O_DIRECT")
     pieces = [
@@ -56,11 +35,12 @@ def test_whole_pages_go_straight_and_all_else_by_way_of_the_page_cache(tmp_path,
         piece(STRAIGHT_BYTES + 1)[1:],  # not from the begin of a page of memory
         piece(2 * STRAIGHT_BYTES),
     ]
+    writes = noted_writes(monkeypatch)
     with GrowingFile(tmp_path / "file") as file:
         for one in pieces:
             file.append(one)
-    assert ways == ["straight", "cached", "cached", "cached", "cached", "cached", "straight"]
-    assert (tmp_path / "file").read_bytes()[: sum(map(len, pieces))] == b"".join(one.tobytes() for one in pieces)
+    assert [way for way, _, _ in writes] == ["straight", "cached", "cached", "cached", "cached", "cached", "straight"]
+    assert (tmp_path / "file").read_bytes() == b"".join(one.tobytes() for one in pieces)
 
 
 @settings(deadline=None)
@@ -85,7 +65,6 @@ def test_a_file_is_what_was_appended_up_to_where_it_was_cut(tmp_path_factory, pi
                 expected = expected[:at]
             at = data.draw(st.integers(0, len(expected)))
             assert file.read(99, at)[: len(expected) - at] == expected[at : at + 99]
-        file.cut(len(expected))
         file.sync()
     assert path.read_bytes() == expected
 
@@ -94,17 +73,19 @@ def test_a_file_that_is_there_goes_on_at_its_end(tmp_path):
     (tmp_path / "file").write_bytes(b"before ")
     with GrowingFile(tmp_path / "file") as file:
         file.append(np.frombuffer(b"and after", dtype=np.uint8))
-        file.cut(file.size)
     assert (tmp_path / "file").read_bytes() == b"before and after"
 
 
-def test_a_file_system_that_only_pretends_to_go_straight_gets_all_by_way_of_the_page_cache(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_only_pretends_to_go_straight_gets_all_by_way_of_the_page_cache(
+    tmp_path, monkeypatch, number
+):
     write, refused = os.pwrite, []
 
     def refuse(file: int, data: memoryview, at: int) -> int:
         if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT:
             refused.append(at)
-            raise OSError(errno.EINVAL, "blocks of 64 KiB")
+            raise OSError(number, "blocks of 64 KiB")
         return write(file, data, at)
 
     if not can_go_straight(tmp_path):
@@ -113,7 +94,6 @@ def test_a_file_system_that_only_pretends_to_go_straight_gets_all_by_way_of_the_
     with GrowingFile(tmp_path / "file") as file:
         for _ in range(3):
             file.append(piece(STRAIGHT_BYTES))
-        file.cut(file.size)
     assert refused == [0]  # it is asked once
     assert (tmp_path / "file").read_bytes() == piece(STRAIGHT_BYTES).tobytes() * 3
 
@@ -123,31 +103,65 @@ def test_a_piece_that_the_disk_takes_in_parts_is_written_whole(tmp_path, monkeyp
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[:PAGE], at))
     with GrowingFile(tmp_path / "file") as file:
         file.append(piece(STRAIGHT_BYTES))
-        file.cut(file.size)
     assert (tmp_path / "file").read_bytes() == piece(STRAIGHT_BYTES).tobytes()
 
 
-def test_room_that_the_disk_gave_in_part_is_not_kept_from_what_is_written(tmp_path, monkeypatch):
-    reserve = os.posix_fallocate
+def test_a_disk_that_fails_is_not_hidden_by_the_page_cache(tmp_path, monkeypatch):
+    if not can_go_straight(tmp_path):
+        pytest.skip("the file system of temporary folders has no O_DIRECT")
+    write = os.pwrite
+
+    def fail(file: int, data: memoryview, at: int) -> int:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EIO, "a bad block")
+        return write(file, data, at)
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    with GrowingFile(tmp_path / "file") as file, pytest.raises(OSError, match="a bad block"):
+        file.append(piece(STRAIGHT_BYTES))
+
+
+def test_a_closed_file_leaves_no_descriptor_open(tmp_path):
+    with GrowingFile(tmp_path / "file") as file:
+        file.append(piece(STRAIGHT_BYTES))
+        opened = open_here(tmp_path / "file")
+    assert opened and not open_here(tmp_path / "file")
+
+
+def open_here(path: Path) -> list[Path]:
+    found = []
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(one.readlink())
+    return [name for name in found if name == path]
+
+
+def test_room_is_asked_for_ahead_and_given_back_in_the_end(tmp_path):
+    path = tmp_path / "file"
+    with GrowingFile(path) as file:
+        file.append(piece(10))
+        if path.stat().st_size == 10:
+            pytest.skip("the file system of temporary folders reserves nothing")
+        assert path.stat().st_size == 10 + RESERVED_BYTES
+    assert path.stat().st_size == 10 and path.stat().st_blocks * 512 < RESERVED_BYTES
+
+
+def test_a_disk_without_room_to_reserve_is_filled_to_its_last_byte(tmp_path, monkeypatch):
+    asked = []
 
     def in_part(file: int, at: int, num_bytes: int) -> None:  # as ext4 does
+        asked.append(at)
         if free := shutil.disk_usage(disk).free:
             reserve(file, at, free)
         raise OSError(errno.ENOSPC, "no room for all of it")
 
-    monkeypatch.setattr(os, "posix_fallocate", in_part)
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    room = RESERVED_BYTES // 2
-    command = ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(disk)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
-        with GrowingFile(disk / "file") as file:
-            for _ in range(room // STRAIGHT_BYTES):
-                file.append(piece(STRAIGHT_BYTES))
-            assert file.size == room
-            with pytest.raises(OSError, match="No space left"):
-                file.append(piece(STRAIGHT_BYTES))
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+    monkeypatch.setattr(growing, "reserve", in_part)
+    disk, room = tmp_path / "disk", RESERVED_BYTES // 2
+    with small_disk(disk, num_bytes=room), GrowingFile(disk / "file") as file:
+        for _ in range(room // STRAIGHT_BYTES - 1):
+            file.append(piece(STRAIGHT_BYTES))
+        (disk / "journal").write_bytes(bytes(STRAIGHT_BYTES))  # the room is everybody's
+        with pytest.raises(OSError, match="No space left"):
+            file.append(piece(STRAIGHT_BYTES))
+        assert file.size == room - STRAIGHT_BYTES
+    assert asked == [0]  # once

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import zlib
 from pathlib import Path
 
@@ -10,12 +9,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from packs import contents, flip, hundred_images, pack_all
+from packs import flip, hundred_images, pack_all
 from toys import HEIGHT, WIDTH, coloured_png, competition, protocol, write_files
 
 from kit.data.samples import Samples, build_samples
 from kit.errors import DataError
-from kit.home import family
 from kit.store import unfinished
 from kit.store.decode import central_square, read_image, reduced
 from kit.store.pack import pack_files, pack_images
@@ -242,90 +240,6 @@ def test_unreadable_images_are_counted_and_the_first_five_named_with_reasons(dat
     for fragment in ("7 of 11 images", "The first five: red/10.png is not an image", "red/14.png is", "fixes.csv"):
         assert fragment in str(caught.value)
     assert "red/15.png" not in str(caught.value)
-
-
-def test_what_was_decoded_beside_a_bad_file_is_not_decoded_again_when_that_is_replaced(data):
-    files = {f"{name}.png": name for name in NAMES} | {"bad.png": "bad"}
-    write_files(data, {"bad.png": b""})
-    lines: list[str] = []
-
-    def attempt(keys: dict[str, str]):
-        options = {"image_ids": list(keys), "paths": list(keys), "content_keys": list(keys.values())}
-        return pack_files(data, **options, store_size=32, say=lines.append)
-
-    with pytest.raises(DataError, match=r"1 of 5 images .* They are: bad\.png is empty"):
-        attempt(files)
-    with pytest.raises(DataError):
-        attempt(files)
-    write_files(data, {"bad.png": coloured_png("grey", 5)})
-    made = attempt(files | {"bad.png": "good now"})
-    assert lines == [
-        "decoding 5 images to 32 px",
-        "decoding 5 images to 32 px, of which 5 are there from an earlier run",
-        "decoding 5 images to 32 px, of which 4 are there from an earlier run",
-    ]
-    assert (made.image(made.row_of["bad.png"]) == read_image(data / "bad.png")).all()
-    assert (made.image(made.row_of["red/1.png"]) == read_image(data / "red" / "1.png")).all()
-    assert [path.name for path in family("packs").iterdir()] == [made.folder.name]
-
-
-def test_unfinished_work_on_other_images_or_settings_is_left_alone(data, many):
-    write_files(data, {"bad.png": b""})
-    files = {"image_ids": ["bad.png", "red/1.png"], "paths": ["bad.png", "red/1.png"], "content_keys": ["bad", "red"]}
-    for size in (16, 32):
-        with pytest.raises(DataError):
-            pack_files(data, **files, store_size=size, say=[].append)
-    others = sorted(family("packs").glob("*.unfinished"))
-    lines: list[str] = []
-    pack_all(many, lines)
-    assert lines == ["decoding 100 images to 32 px"]
-    assert sorted(family("packs").glob("*.unfinished")) == others and len(others) == 2
-
-
-def test_a_file_that_can_be_read_at_last_completes_the_pack(data):
-    files = [f"{name}.png" for name in NAMES]
-    options = {"image_ids": files, "paths": files, "content_keys": files, "store_size": 32, "say": [].append}
-    whole = pack_files(data, **options).folder
-    expected = contents(whole)
-    whole.rename(whole.with_name("aside"))
-    (data / "red" / "1.png").rename(data / "gone.png")
-    with pytest.raises(DataError, match=r"red/1\.png cannot be opened"):
-        pack_files(data, **options)
-    (data / "gone.png").rename(data / "red" / "1.png")
-    assert contents(pack_files(data, **options).folder) == expected
-    assert not list(family("packs").glob("*.unfinished"))
-
-
-def test_an_image_that_failed_before_may_be_had_from_another_unfinished_store(data):
-    def attempt(*names: str):
-        files = [f"{name}.png" for name in names]
-        options = {"image_ids": files, "paths": files, "content_keys": files, "store_size": 32, "say": [].append}
-        return pack_files(data, **options)
-
-    (data / "red" / "1.png").rename(data / "gone.png")
-    with pytest.raises(DataError, match=r"red/1\.png cannot be opened"):
-        attempt("red/1", "red/2")
-    (data / "gone.png").rename(data / "red" / "1.png")
-    with pytest.raises(DataError, match=r"missing\.png cannot be opened"):
-        attempt("red/1", "missing")
-    made = attempt("red/1", "red/2")
-    assert (made.image(0) == read_image(data / "red" / "1.png")).all()
-
-
-def test_images_of_another_unfinished_store_come_without_what_lies_between_groups(data, monkeypatch):
-    monkeypatch.setattr(unfinished, "CHUNK_ROWS", 1)  # so that zeros follow each image
-    files = [f"{name}.png" for name in NAMES]
-
-    def attempt(names: list[str]):
-        return pack_files(data, image_ids=names, paths=names, content_keys=names, store_size=32, say=[].append)
-
-    write_files(data, {"bad.png": b""})
-    with pytest.raises(DataError):
-        attempt([*files, "bad.png"])
-    found = contents(attempt(files).folder)
-    assert [path.name for path in family("packs").glob("*.unfinished")] == []  # it was of use
-    shutil.rmtree(family("packs"))
-    assert found == contents(attempt(files).folder)
 
 
 def test_the_order_of_decoding_is_the_order_of_the_rows_whatever_each_takes(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packs import hundred_images, pack_all
+from packs import await_reading_ahead, can_go_straight, hundred_images, noted_writes, pack_all
 
 from kit.store import arena as arena_module
 from kit.store import growing, unfinished
@@ -61,32 +61,32 @@ def test_an_arena_begins_on_a_page_and_ends_on_one_when_asked():
     [
         ("ragged", 256, 16),  # 4 MiB of images of 256 x 341
         ("ragged", 4000, 1),
-        ("ragged", 8, 1024),  # a chunk has no more
+        ("ragged", 64, 64),  # no more: few images are to keep many cores busy
         ("square", 256, 21),  # 192 KiB each: whole pages
         ("square", 224, 24),  # 36.75 pages: four of them end on a page
         ("square", 225, 27),  # odd: 4,096 of them would
+        ("square", 40, 64),
+        ("square", 36, 64),  # 256 of them would
     ],
 )
 def test_a_group_is_about_four_mebibytes_and_ends_on_a_page_where_it_can(layout, store_size, rows):
     assert group_rows(StoreSettings(store_size=store_size, layout=layout, storage="raw")) == rows
 
 
-@pytest.mark.parametrize(("layout", "name", "begin"), [("ragged", "pixels.u8", 0), ("square", "pixels.npy", PAGE)])
-def test_every_group_of_a_pack_goes_straight_to_the_disk(many, monkeypatch, layout, name, begin):
+@pytest.mark.parametrize(
+    ("layout", "name", "begin", "num_groups"),
+    [("ragged", "pixels.u8", 0, 15), ("square", "pixels.npy", PAGE, 25)],  # of 7 and 4 images
+)
+def test_every_group_of_a_pack_goes_straight_to_the_disk(many, tmp_path, monkeypatch, layout, name, begin, num_groups):
     monkeypatch.setattr(unfinished, "CHUNK_ROWS", 7)
     monkeypatch.setattr(growing, "STRAIGHT_BYTES", 1)
-    appended: list[tuple[int, int]] = []
-    append = growing.GrowingFile.append
-
-    def noted(self: growing.GrowingFile, data: np.ndarray) -> None:
-        appended.append((self.size, len(data)))
-        append(self, data)
-
-    monkeypatch.setattr(growing.GrowingFile, "append", noted)
+    if not can_go_straight(tmp_path):
+        pytest.skip("the file system of temporary folders has no O_DIRECT")
+    writes = noted_writes(monkeypatch)
     made = pack_all(many, layout=layout)
-    groups = [(at, num_bytes) for at, num_bytes in appended if at or num_bytes != begin]
-    assert groups[0][0] == begin and len(groups) > 10
-    assert all(at % PAGE == 0 and num_bytes % PAGE == 0 for at, num_bytes in groups)
+    groups = [(at, num_bytes) for way, at, num_bytes in writes if way == "straight" and at >= begin]
+    assert len(groups) == num_groups and groups[0][0] == begin
+    assert [at for at, _ in groups[1:]] == [sum(group) for group in groups[:-1]]  # nothing lies between
     assert (made.folder / name).stat().st_size == sum(groups[-1])
 
 
@@ -96,23 +96,35 @@ def test_every_group_of_a_pack_goes_straight_to_the_disk(many, monkeypatch, layo
 def test_a_pack_is_brought_to_memory_ahead_unless_it_is_large(many, monkeypatch):
     made = pack_all(many)
     size = (made.folder / "pixels.u8").stat().st_size
-    sent: list[int] = []
+    sent: dict[threading.Thread, int] = {}
     send = os.sendfile
 
     def noted(*arguments: int) -> int:
-        sent.append(send(*arguments))
-        return sent[-1]
+        num_bytes = send(*arguments)
+        sent[threading.current_thread()] = sent.get(threading.current_thread(), 0) + num_bytes
+        return num_bytes
 
     def read_ahead(memory: int) -> int:
-        sent.clear()
-        before = set(threading.enumerate())
+        before = set(sent)
         made.read_ahead(memory=memory)
-        for thread in set(threading.enumerate()) - before:
-            thread.join()
-        return sum(sent)
+        await_reading_ahead()
+        return sum(num_bytes for thread, num_bytes in sent.items() if thread not in before)
+
+    await_reading_ahead()
 
     monkeypatch.setattr(os, "sendfile", noted)
     assert read_ahead(2 * size) == size
     assert read_ahead(2 * size - 1) == 0
     (made.folder / "pixels.u8").unlink()
     assert read_ahead(2 * size) == 0  # what is wrong is said where an image is asked for
+
+
+def test_where_no_further_thread_can_be_had_the_pack_is_read_when_asked_for(many, monkeypatch):
+    made = pack_all(many)
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    made.read_ahead(memory=2**40)
+    assert made.image(0).any()

@@ -31,7 +31,7 @@ class Arena:
         """Return memory of `shape` behind the last row, of any content."""
         end = self.num_bytes + math.prod(shape)
         if end > len(self._memory):
-            larger = _on_pages(max(end, 2 * len(self._memory)))
+            larger = _on_pages(max(end + -end % PAGE, 2 * len(self._memory)))  # whole pages: `fill_page` has room
             larger[: self.num_bytes] = self.filled
             self._memory = larger
         return self._memory[self.num_bytes : end].reshape(shape)

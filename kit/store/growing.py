@@ -6,6 +6,7 @@ and memory must be whole pages then. What is not, or is small, goes by way of th
 file system that knows nothing of it. Both ways may take turns.
 """
 
+import ctypes
 import errno
 import os
 from contextlib import suppress
@@ -17,9 +18,7 @@ from numpy.typing import NDArray
 
 PAGE = 4096  # bytes
 STRAIGHT_BYTES = 512 * 2**10  # less than this is gathered in the page cache: the disk would take as long for it
-RESERVED_BYTES = (
-    16 * 2**20
-)  # asked of the disk at once, ahead of what is written: that halves the time of writing (ext4)
+RESERVED_BYTES = 16 * 2**20  # asked of the disk ahead of what is written: that halves the time of writing (ext4)
 
 
 class GrowingFile:
@@ -33,6 +32,7 @@ class GrowingFile:
             self._straight = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
         self.size = os.fstat(self._file).st_size
         self._reserved = self.size  # bytes: where the room ends that was asked for
+        self._reserves = True
 
     def __enter__(self) -> "GrowingFile":
         """Return the file itself."""
@@ -41,8 +41,10 @@ class GrowingFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file; room that was reserved stays, and is cut off by `cut`."""
+        """Give back the room that was reserved, and close the file."""
         self._close_straight()
+        with suppress(OSError):
+            os.ftruncate(self._file, self.size)
         os.close(self._file)
 
     def append(self, data: NDArray[np.uint8]) -> None:
@@ -84,7 +86,7 @@ class GrowingFile:
         try:
             written = os.pwrite(self._straight, data, self.size)
         except OSError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise
             self._close_straight()  # it can be opened so, but not written: larger blocks, or a layer that pretends
             return 0
@@ -93,15 +95,32 @@ class GrowingFile:
 
     def _reserve(self, num_bytes: int) -> None:
         end = self.size + num_bytes
-        if end <= self._reserved:
+        if not self._reserves or end <= self._reserved:
             return
-        # The disk has no room for so much, or does not know of this: writing tells. What it gave in part lies where the
-        # next bytes are written.
-        with suppress(OSError):
-            os.posix_fallocate(self._file, self._reserved, end + RESERVED_BYTES - self._reserved)
-        self._reserved = end + RESERVED_BYTES
+        try:
+            reserve(self._file, self._reserved, end + RESERVED_BYTES - self._reserved)
+            self._reserved = end + RESERVED_BYTES
+        except OSError:
+            # The disk has no room for so much, or does not know of this. It may have given a part, which others need:
+            # the journal of what is written here, for one.
+            os.ftruncate(self._file, self.size)
+            self._reserves = False
 
     def _close_straight(self) -> None:
         if self._straight is not None:
             os.close(self._straight)
             self._straight = None
+
+
+def reserve(file: int, at: int, num_bytes: int) -> None:
+    """Ask the disk for room from place `at`; by Linux's call, as the portable one may write into every block.
+
+    Raises:
+        OSError: there is no room, perhaps after a part was given; or the file system knows nothing of it.
+    """
+    if _libc.fallocate(file, 0, ctypes.c_int64(at), ctypes.c_int64(num_bytes)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)

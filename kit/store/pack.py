@@ -13,6 +13,7 @@ bounded by what is in flight, whatever the number of images, and is used again a
 """
 
 import os
+import secrets
 import shutil
 import threading
 import warnings
@@ -127,7 +128,7 @@ def pack_files(
             return pack
         outdated = _fill(work, place, settings, folder, image_ids=image_ids, paths=paths, keys=keys, say=say)
         if outdated:
-            work.rename(place.with_name(f"{place.name}-{os.getpid()}.unfinished"))
+            work.rename(place.with_name(f"{place.name}-{secrets.token_hex(4)}.unfinished"))
     if outdated:
         return pack_files(
             folder,
@@ -169,7 +170,7 @@ def _fill(
         earlier = sorted(store.reasons)
         with ExitStack() as stack:
             others = [path for path in sorted(work.parent.glob("*.unfinished")) if path != work]
-            offered = (stack.enter_context(donor(other, settings, source=folder)) for other in others)
+            offered = (stack.enter_context(donor(other, store, keys=keys, source=folder)) for other in others)
             donors = [one for one in offered if one is not None]
             given = [one.has(keys[store.filled :]) for one in donors]
             kept = store.filled + (int(np.logical_or.reduce(given).sum()) if given else 0)
@@ -197,6 +198,7 @@ class _RowMaker:
     ) -> None:
         self.folder, self.settings, self.paths, self.keys, self.donors = folder, settings, paths, keys, donors
         self.group = group_rows(settings)
+        self.is_over = False  # nobody asks for what is being made
         self._arenas: deque[Arena] = deque()  # not in use; append and pop are safe in any thread
         self._scratch = threading.local()  # each thread's arena for images that are not stored as they are
 
@@ -206,7 +208,11 @@ class _RowMaker:
             arena = self._arenas.pop()
         except IndexError:
             arena = Arena()
-        rows = [self.row(row, arena) for row in range(start, min(start + self.group, len(self.paths)))]
+        rows = []
+        for row in range(start, min(start + self.group, len(self.paths))):
+            if self.is_over:
+                break
+            rows.append(self.row(row, arena))
         if self.settings.layout == "ragged" and self.settings.storage == "raw" and (num_zeros := arena.fill_page()):
             last = max(k for k, row in enumerate(rows) if row.num_bytes)
             rows[last] = Row.of(arena.filled[-rows[last].num_bytes - num_zeros :], rows[last].shape)
@@ -285,6 +291,7 @@ def _append_all(store: Unfinished, maker: _RowMaker, *, say: Say) -> None:
                     maker.take_back(arena)
                     counter.reach(store.filled)
         finally:
+            maker.is_over = True
             pool.shutdown(wait=False, cancel_futures=True)
             cv2.setNumThreads(cv2_threads)
 

@@ -30,6 +30,7 @@ from kit.store.growing import PAGE
 PACK_VERSION = 3
 JPEG_QUALITY = 95
 CHUNKS_CHECKED = 4  # when a pack is opened, of 16 MiB each
+READ_AHEAD = "kit-read-ahead"  # the name of that thread
 READ_AHEAD_BYTES = 8 * 2**20  # at once
 SHARE_AHEAD = 0.5  # of the machine's memory: a larger pack would push itself out of the page cache
 
@@ -103,7 +104,9 @@ class Pack:
         """
         if self.pixels.size <= SHARE_AHEAD * memory:
             name = StoreSettings(store_size=0, layout=self.layout, storage=self.storage).file_name
-            threading.Thread(target=_bring_to_memory, args=(self.folder / name,), daemon=True).start()
+            thread = threading.Thread(target=_bring_to_memory, args=(self.folder / name,), daemon=True, name=READ_AHEAD)
+            with suppress(RuntimeError):  # no further thread may be had
+                thread.start()
 
 
 def _bring_to_memory(path: Path) -> None:

@@ -14,7 +14,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,7 +29,9 @@ from kit.store.growing import PAGE, GrowingFile
 from kit.store.store import StoreSettings, checksum_of_rows, page_sums, write_index
 
 CHUNK_BYTES, CHUNK_ROWS = 16 * 2**20, 1024  # a chunk ends with the group that reaches either: what a crash can cost
-GROUP_BYTES = 4 * 2**20  # of pixels, about; 1, 2 and 8 MiB are slower
+# What a thread makes at once: of pixels about so many bytes (1, 2 and 8 MiB are slower), and no more rows, as decoding
+# what they are made from may take long, and few images are to keep many cores busy.
+GROUP_BYTES, GROUP_ROWS = 4 * 2**20, 64
 
 Keys = NDArray[np.uint64]  # (N, 2): a 128-bit hash of each row's content key
 
@@ -59,16 +61,20 @@ class Row:
 
 
 def group_rows(settings: StoreSettings) -> int:
-    """Return how many rows are appended at once: those of about GROUP_BYTES.
+    """Return how many rows are made and appended at once.
 
-    A group of a square pack ends on a page where that takes at most twice as many; one of a ragged pack is filled up.
+    A group of a square pack ends on a page where so many rows can (sides that are multiples of 8); one of a ragged pack
+    is filled up.
     """
+    most = min(GROUP_ROWS, CHUNK_ROWS)
     square = settings.store_size**2 * 3
     if settings.layout == "ragged":
-        return min(max(1, GROUP_BYTES * 3 // (4 * square)), CHUNK_ROWS)  # images are 4 : 3 in the middle
-    rows = min(max(1, GROUP_BYTES // square), CHUNK_ROWS)
+        return min(max(1, GROUP_BYTES * 3 // (4 * square)), most)  # images are 4 : 3 in the middle
+    rows = min(max(1, GROUP_BYTES // square), most)
     on_pages = PAGE // math.gcd(PAGE, square)  # rows
-    return max(1, rows // on_pages) * on_pages if on_pages * square <= 2 * GROUP_BYTES else rows
+    if on_pages > most or on_pages * square > 2 * GROUP_BYTES:
+        return rows
+    return max(1, rows // on_pages) * on_pages
 
 
 @dataclass(kw_only=True)
@@ -262,18 +268,20 @@ class Donor:
         self._keys = keys[self._rows]
         self._starts = np.cumsum(store.lengths) - store.lengths + len(store.settings.header(store.num_rows))
         self._store = store
-        self.used = False
 
     def has(self, keys: Keys) -> NDArray[np.bool_]:
         """Tell for each of `keys` whether its row can be had."""
         return np.isin(keys[:, 0], self._keys[:, 0])
+
+    def is_in(self, keys: Keys) -> bool:
+        """Tell whether all that it has is among `keys`."""
+        return bool(np.isin(self._keys[:, 0], keys[:, 0]).all())
 
     def get(self, key: NDArray[np.uint64]) -> tuple[Image, tuple[int, int]] | None:
         """Return the stored bytes and (height, width) of the row made from `key`, or None."""
         at = int(np.searchsorted(self._keys[:, 0], key[0]))
         while at < len(self._keys) and self._keys[at, 0] == key[0]:
             if self._keys[at, 1] == key[1]:
-                self.used = True
                 row = self._rows[at]
                 height, width = self._store.shapes[row].tolist()
                 raw = self._store.settings.storage == "raw"
@@ -285,31 +293,33 @@ class Donor:
 
 
 @contextmanager
-def donor(folder: Path, settings: StoreSettings, *, source: Path) -> Iterator[Donor | None]:
+def donor(folder: Path, receiver: Unfinished, *, keys: Keys, source: Path) -> Iterator[Donor | None]:
     """Give the unfinished store in `folder` as a donor; None if it is of another kind, or another process is at it.
 
-    It is removed if it was of use: what it had is in the store that took from it.
+    It is removed in the end if the receiver has all that it had.
+
+    Args:
+        folder: of the store that may give.
+        receiver: the store that takes.
+        keys: (N, 2) of the receiver's rows.
+        source: the folder of the image files.
     """
-    try:
-        lock = (folder / "lock").open("ab")
-    except OSError:
-        yield None
-        return
-    with lock:
+    with ExitStack() as stack:
         try:
+            lock = stack.enter_context((folder / "lock").open("ab"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-            keys = np.load(folder / "keys.npy", allow_pickle=False)
+            own_keys = np.load(folder / "keys.npy", allow_pickle=False)
+            same = about == _about(receiver.settings, source) and _is_the_file(lock, folder / "lock")
+            store = stack.enter_context(_opened(folder, receiver.settings, num_rows=len(own_keys))) if same else None
         except (OSError, ValueError, EOFError):
+            store = None
+        if store is None:
             yield None
             return
-        if about != _about(settings, source) or not _is_the_file(lock, folder / "lock"):
-            yield None
-            return
-        with _opened(folder, settings, num_rows=len(keys)) as store:
-            one = Donor(store, keys)
-            yield one
-        if one.used:
+        one = Donor(store, own_keys)
+        yield one
+        if one.is_in(keys[receiver.shapes[:, 0] > 0]):
             shutil.rmtree(folder)
 
 
