@@ -162,12 +162,12 @@ def test_a_step_in_which_memory_ran_out_anywhere_is_bit_by_bit_the_step_in_two_p
     left = bits(disturbed.engine)
     # The average comes last: the update stands by then, and only the average is made again.
     fewer = bool(fired) and place != "average"
-    assert (disturbed.engine.micro_batch, len(disturbed.engine.notes)) == ((3, 1) if fewer else (None, 0))
+    assert (disturbed.engine.room.micro_batch, len(disturbed.engine.room.notes)) == ((3, 1) if fewer else (None, 0))
 
     calm = Steps(toy, DROPPING)
     for k in range(NUM_STEPS):
         calm.reach(k)
-        calm.engine.micro_batch = 3 if fewer and k >= number else None
+        calm.engine.room.micro_batch = 3 if fewer and k >= number else None
         assert calm.take(k) == found[k]
     assert bits(calm.engine) == left
 
@@ -223,7 +223,7 @@ def test_buffers_that_a_module_replaces_and_generators_of_all_libraries_are_put_
                 steps.take(4)
             assert fired
         else:
-            steps.engine.micro_batch = 3
+            steps.engine.room.micro_batch = 3
             steps.take(4)
         found.append((steps.engine.module.seen.tolist(), repr(generators())))
     assert found[0] == found[1]
@@ -515,7 +515,7 @@ def test_memory_that_was_freed_long_ago_makes_no_portion_smaller(toy):  # noqa: 
         blocks.clear()
         kept = resident_bytes() > limit.num_bytes
         steps.take(0)
-        return [kept, steps.engine.micro_batch, resident_bytes() < limit.num_bytes]
+        return [kept, steps.engine.room.micro_batch, resident_bytes() < limit.num_bytes]
 
     assert in_a_child(work) == [True, None, True]
 

@@ -241,8 +241,8 @@ def _answer(question: dict[str, Any]) -> Measured:
         if not on_cpu:
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - started
-    if engine.notes:  # then fewer images were taken at once than were asked about
-        sys.exit(engine.notes[0])
+    if engine.room.notes:  # then fewer images were taken at once than were asked about
+        sys.exit(engine.room.notes[0])
     growth = _peak() - before if on_cpu else torch.cuda.max_memory_reserved(device)
     standing = {one.untyped_storage().data_ptr() for one in (*network.module.parameters(), *network.module.buffers())}
     kept: dict[int, int] = {}

@@ -1,7 +1,7 @@
 """The engine: one optimizer step, and everything that a step changes, to be put away and taken up again."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,23 +9,17 @@ from torch import Tensor, nn
 
 from kit.config import Recipe
 from kit.errors import ConfigError, TrainingError
-from kit.fit.limits import Limit, printed, resident_bytes
+from kit.fit.limits import Limit
 from kit.train.course import Stage
 from kit.train.depth import depth_groups, optimizer_groups
 from kit.train.distributed import describe_sharing, has_idle_parameters
-from kit.train.feed import Portion, Step, pieces_of
+from kit.train.feed import Step
 from kit.train.inference import mixed_precision
 from kit.train.loss import Objective
-from kit.train.memory import (
-    OverLimitError,
-    fewer_images,
-    give_freed_memory_back,
-    is_out_of_memory,
-    keep_freed_memory,
-    take_large_blocks_apart,
-)
+from kit.train.memory import OverLimitError, give_freed_memory_back, is_out_of_memory
 from kit.train.mixing import mix, one_hot
 from kit.train.model import Network
+from kit.train.room import Room
 from kit.train.schedule import CyclePoint
 from kit.train.state import generators, set_generators
 from kit.train.trainable import Forward, batch_norms, set_mode, set_trainable
@@ -60,7 +54,7 @@ class Engine:
             device: where.
             seed: of dropout and of mixed images.
             world: the processes that train it together.
-            memory: what this process may take; on a CPU one that was asked for is looked at after each portion.
+            memory: what this process may take; see `Room`.
 
         Raises:
             ConfigError: pretrained statistics are to be kept where there are none.
@@ -90,15 +84,11 @@ class Engine:
             from timm.utils import ModelEmaV3
 
             self.average = ModelEmaV3(self.module, decay=plan.average_decay, use_warmup=True)
-        self.micro_batch: int | None = None  # images at once, once memory has run out; until then whole portions
-        self.too_many: int | None = None  # images at once for which there was no memory
-        self.notes: tuple[str, ...] = ()  # lines for the log: when that was
-        self._memory = memory if memory is not None and memory.asked and device.type == "cpu" else None
+        self.room = Room(device=device, num_processes=world.size, memory=memory)
         self.stage: Stage | None = None
         self.optimizer: torch.optim.AdamW
         self._forward: nn.Module
         self._undo: ForwardUndo
-        self._is_first: bool  # the next step is the first of a stage, on a CPU
 
     @property
     def kept_module(self) -> nn.Module:
@@ -134,10 +124,7 @@ class Engine:
         if self._recipe.compile != "none":
             forward.compile(mode=self._recipe.compile)
         self._forward, self._undo = forward, ForwardUndo(self.module)
-        self._is_first = self.device.type == "cpu"
-        if self._is_first:
-            take_large_blocks_apart()
-            give_freed_memory_back(self.device)  # gaps that the making of the network has left
+        self.room.begin(self.module)
 
     @property
     def num_groups(self) -> int:
@@ -149,15 +136,14 @@ class Engine:
         head_only = self.stage == "head"
         norms = head_only and self._recipe.schedule.frozen_norms == "trained"
         set_mode(self.module, head_only=head_only, norms=norms, keep_statistics=self.keeps_statistics and not norms)
-        if self._memory is not None:
-            give_freed_memory_back(self.device)  # what an evaluation has freed is no part of the next step
+        self.room.tidy()
 
     def step(self, step: Step, point: CyclePoint, *, number: int, mixes: bool = False) -> Tensor:
         """Take one optimizer step and return its loss: this process's part of the mean over all images, a scalar.
 
         Where memory runs out, everything is put back to before the step, which is taken again with fewer images at
-        once: `micro_batch` is less from then on, and `notes` has a line more. Images, rates and the batch that the
-        gradient is of stay as they are.
+        once: `room.micro_batch` is less from then on, and `room.notes` has a line more. Images, rates and the batch
+        that the gradient is of stay as they are.
 
         Args:
             step: the images. Gradients of portions add up to those of the whole: each image's loss is divided by the
@@ -183,18 +169,15 @@ class Engine:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                passed = self._memory if isinstance(error, OverLimitError) else None
+                passed = self.room.limit if isinstance(error, OverLimitError) else None
             # The error, which holds what it could not use, is gone here.
             self._put_back()
             # What was freed long ago counts as resident until it is given back: the first time, that may do.
             if passed is None or tidied:
-                self._take_fewer(step, number=number, passed=passed)
+                self.room.take_fewer(step, number=number, passed=passed)
             tidied = True
         self._follow(number)
-        if self._is_first:
-            self._is_first = False
-            keep_freed_memory()
-            give_freed_memory_back(self.device)
+        self.room.end_step()
         return whole
 
     def _learn(self, step: Step, *, number: int, mixes: bool) -> Tensor:
@@ -210,36 +193,19 @@ class Engine:
                 place = (number * len(step.portions) + k) * self.world.size + self.world.rank
                 images, targets, own = self._mixed(images, targets, own, place=place)
             last = k == len(step.portions) - 1
-            for piece, num_counted in self._pieces(portion):
+            for piece, num_counted in self.room.pieces(portion):
                 with self._unsynchronised(not last):
                     with self._precision():
                         logits = self._forward(images[piece])  # (B, C)
                     losses = self.objective.losses(logits, targets[piece])  # (B,)
                     losses = losses if own is None else losses * own[piece]
                     loss = losses[:num_counted].sum() / total
-                    self._look_at_limit()  # in a first step, what is freed is given back: later it would not be seen
+                    self.room.look_at_limit()  # in a first step, what is freed is given back: not seen later
                     # DistributedDataParallel takes the mean over processes; ours is a sum of their parts.
                     self.scaler.scale(loss * self.world.size).backward()  # type: ignore[no-untyped-call]
                 whole += loss.detach()
-                self._look_at_limit()
+                self.room.look_at_limit()
         return whole
-
-    def _look_at_limit(self) -> None:
-        if self._memory is not None and resident_bytes() > self._memory.num_bytes:
-            raise OverLimitError
-
-    def _pieces(self, portion: Portion) -> Iterator[tuple[Any, int]]:
-        """Yield what of a portion is taken at once: an index into its images, and how many of them count."""
-        num_images = len(portion.rows)
-        if self.micro_batch is None or num_images <= self.micro_batch:
-            yield slice(None), portion.num_counted
-        else:
-            yield from pieces_of(num_images, size=max(self.micro_batch, self._fewest), fewest=self._fewest)
-
-    @property
-    def _fewest(self) -> int:
-        """The fewest images that may be taken at once: BatchNorm that learns has no variance of one."""
-        return 2 if any(layer.training for layer in batch_norms(self.module)) else 1
 
     def _update(self) -> None:
         """Let the optimizer change the weights, all of them or, where memory runs out, none."""
@@ -283,21 +249,6 @@ class Engine:
             self.scaler.load_state_dict(state)
         give_freed_memory_back(self.device)
 
-    def _take_fewer(self, step: Step, *, number: int, passed: Limit | None) -> None:
-        """Take fewer images at once from now on, and note it; `passed` is the limit if it was that."""
-        fewest, most = self._fewest, max(len(portion.rows) for portion in step.portions)
-        now = most if self.micro_batch is None else min(most, max(self.micro_batch, fewest))
-        self.micro_batch = fewer_images(
-            now, fewest=fewest, num_processes=self.world.size, device=self.device, limit=passed
-        )
-        self.too_many = now
-        where = f"{self.device} ran out of memory" if passed is None else f"memory passed {printed(passed.num_bytes)}"
-        self.notes += (
-            f"step {number + 1}: {where} with {now} images at once, so the step was taken again, and training goes on, "
-            f"with {self.micro_batch}: batches and learning rates stay as they are"
-            + (f", but BatchNorm now sees {self.micro_batch} images instead of {now}" if fewest > 1 else ""),
-        )
-
     def _mixed(
         self, images: Tensor, targets: Tensor, weights: Tensor | None, *, place: int
     ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -339,7 +290,7 @@ class Engine:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "generators": self.world.gather(generators()),
-            "memory": {"micro_batch": self.micro_batch, "too_many": self.too_many, "notes": list(self.notes)},
+            "memory": self.room.capture(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -353,8 +304,7 @@ class Engine:
             self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        if "memory" in state and self.world.size == 1:  # several have smaller parts, and would have to agree
-            self.micro_batch, self.too_many = state["memory"]["micro_batch"], state["memory"]["too_many"]
-            self.notes = tuple(state["memory"]["notes"])
+        if "memory" in state:
+            self.room.restore(state["memory"])
         if len(state["generators"]) == self.world.size:
             set_generators(state["generators"][self.world.rank])

@@ -209,9 +209,9 @@ class _Training:
             minutes=self.seconds / 60,
             best_epoch=self.best[1] if self.best else None,
             resumed_at=self.resumed_at,
-            notes=(*notes, *self.engine.notes),
-            micro_batch=self.engine.micro_batch or self.feed.micro_batch,
-            too_many=self.engine.too_many,
+            notes=(*notes, *self.engine.room.notes),
+            micro_batch=self.engine.room.micro_batch or self.feed.micro_batch,
+            too_many=self.engine.room.too_many,
         )
 
     def _begin(self, stage: Stage) -> None:
@@ -223,10 +223,10 @@ class _Training:
         self.engine.train_mode()
         started, before = time.perf_counter(), self.epoch_seconds
         for step in self.feed.steps(order, epoch=epoch + 1, image_size=image_size, skip=self.done - first):
-            num_notes = len(self.engine.notes)
+            num_notes = len(self.engine.room.notes)
             point = self.course.point_of(self.done)
             self.losses[self.done] = self.engine.step(step, point, number=self.done, mixes=mixes)
-            for note in self.engine.notes[num_notes:]:
+            for note in self.engine.room.notes[num_notes:]:
                 say(note)
             self.done += 1
             self.epoch_seconds = before + time.perf_counter() - started
