@@ -20,7 +20,7 @@ from kit.plan import plan_run
 from kit.store.pack import pack_images
 from kit.train.loop import fit
 from kit.train.model import make_network
-from kit.train.state import BEFORE, MAGIC, NEWEST, clear_states, read_state, save_interval, write_state
+from kit.train.state import BEFORE, MAGIC, NEWEST, SaveClock, clear_states, read_state, save_interval, write_state
 
 CPU = torch.device("cpu")
 SMALL = {"name": "test_efficientnet", "weights": "none", "drop_rate": 0.3}  # 100,000 parameters, with BatchNorm
@@ -268,3 +268,22 @@ def test_the_time_between_states_is_a_number_of_seconds(monkeypatch, text):
         save_interval()
     monkeypatch.delenv("KIT_SAVE_SECONDS")
     assert save_interval() == 30
+
+
+@pytest.mark.parametrize(("asked", "saved", "expected"), [("30", True, 200), ("30", False, 30), ("0", True, 0)])
+def test_a_state_that_takes_two_seconds_to_write_is_written_every_200_seconds(monkeypatch, asked, saved, expected):
+    now = [0.0]
+    monkeypatch.setattr("kit.train.state.time.monotonic", lambda: now[0])
+    monkeypatch.setenv("KIT_SAVE_SECONDS", asked)
+    clock = SaveClock()
+    assert clock.is_due() == (asked == "0")
+    now[0] = 30
+    assert clock.is_due()
+    clock.begin()
+    now[0] = 32
+    clock.end(saved=saved)
+    due = []
+    for seconds in (0, 29, 30, 199, 200):
+        now[0] = 32 + seconds
+        due += [seconds] if clock.is_due() else []
+    assert due[0] == expected

@@ -25,7 +25,7 @@ from kit.train.history import EpochLog, Report, Tick, Trained
 from kit.train.loss import Objective, epoch_order
 from kit.train.memory import explained
 from kit.train.model import Network, refuse_other_sizes
-from kit.train.state import COST_SHARE, NEWEST, read_state, save_interval, write_state
+from kit.train.state import NEWEST, SaveClock, read_state, write_state
 from kit.train.stopping import StoppedError, StopRequests
 from kit.train.trainable import batch_norms
 from kit.train.validation import Look, Measure, loss_and_accuracy
@@ -157,7 +157,7 @@ class _Training:
         self.best: tuple[float, int] | None = None
         self.done = self.resumed_at = 0
         self.seconds, self.epoch_seconds = 0.0, 0.0  # of training and looking; of this epoch's steps
-        self._saved_at, self._interval = time.monotonic(), save_interval()
+        self._clock = SaveClock()
         self._about = fingerprint(
             json.dumps({**recipe.as_dict(), "name": ""}, sort_keys=True),
             repr((seed, classes, several)),
@@ -242,7 +242,7 @@ class _Training:
 
     def _stop_or_save(self, requests: StopRequests, say: Say) -> None:
         """Do what is due: all processes at the same step, so the first one's clock and any one's signal count."""
-        told = self.world.gather((time.monotonic() - self._saved_at >= self._interval, requests.number))
+        told = self.world.gather((self._clock.is_due(), requests.number))
         numbers = [number for _, number in told if number is not None]
         if numbers:
             self._stop(numbers[0], say)
@@ -269,7 +269,8 @@ class _Training:
 
     def _save(self, say: Say) -> bool:
         """Write the state; a full disk keeps the one before, is said, and stops nothing."""
-        started, saved = time.monotonic(), True
+        self._clock.begin()
+        saved = True
         losses = self.world.sum(self.losses[: self.done])
         engine = self.engine.capture()
         # An overflow may come with a step whose loss, of before, was a number.
@@ -292,9 +293,7 @@ class _Training:
             except StorageError as error:
                 saved = False
                 say(f"the state after step {self.done:,} is not kept, the one before is: {error}")
-        self._saved_at = time.monotonic()
-        if saved and self._interval:  # 0 was asked for: each step, whatever it costs
-            self._interval = max(self._interval, (self._saved_at - started) / COST_SHARE)
+        self._clock.end(saved=saved)
         return bool(self.world.gather(saved)[0])
 
     def _stop(self, number: int, say: Say) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import random
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,6 +42,29 @@ def save_interval() -> float:
     if not seconds >= 0:
         raise ConfigError(f"KIT_SAVE_SECONDS must be a number of seconds from 0 (each step) on, got {text!r}.")
     return seconds
+
+
+class SaveClock:
+    """Tells when a state is due: at intervals, longer ones where it takes long to write a state."""
+
+    def __init__(self) -> None:
+        """Begin the first interval; see `save_interval`."""
+        self._interval = save_interval()
+        self._began = self._ended = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Tell whether the interval since the last state is over."""
+        return time.monotonic() - self._ended >= self._interval
+
+    def begin(self) -> None:
+        """Note that a state is being written."""
+        self._began = time.monotonic()
+
+    def end(self, *, saved: bool) -> None:
+        """Begin the next interval, whether the state could be `saved` or not."""
+        self._ended = time.monotonic()
+        if saved and self._interval:  # 0 was asked for: each step, whatever it costs
+            self._interval = max(self._interval, (self._ended - self._began) / COST_SHARE)
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
