@@ -15,7 +15,7 @@ from kit.config import Recipe
 from kit.data.augment import check_augmentation
 from kit.data.folds import apply_frozen, assign_folds, compare_tables, fold_fingerprint, read_folds, write_folds
 from kit.data.prepare import is_complete, prepare
-from kit.data.pseudo_labels import POOL_SUFFIX, PseudoLabels
+from kit.data.pseudo_labels import PseudoLabels
 from kit.data.samples import Samples
 from kit.data.schema import labelled, truth_of
 from kit.errors import DataError
@@ -24,7 +24,6 @@ from kit.home import family, fingerprint
 from kit.judge.judgement import refuse_undefined
 from kit.kaggle.submission import check_sample
 from kit.progress import Say
-from kit.protocol import Conditions, images_and_pool
 from kit.quality.findings import Finding
 from kit.quality.quality import check_quality
 from kit.rules import Protocol
@@ -321,30 +320,4 @@ def pack_for(plan: RunPlan, *, say: Say = print) -> Pack:
         layout=plan.recipe.input.store_layout,
         storage=plan.recipe.input.store_format,
         say=say,
-    )
-
-
-def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_group: str | None) -> Conditions:
-    """Return the typed conditions of one kind of a plan's predictions."""
-    fixes = plan.samples.fixes
-    tested, trained = images_and_pool(
-        plan.protocol,
-        out_of_fold=kind == "out-of-fold",
-        num_images=num_images,
-        num_train=len(plan.samples.train),
-        num_folds=plan.recipe.num_folds,
-        lacking="" if plan.complete else plan.source,
-        num_fixed=len(fixes.dropped) + len(fixes.relabelled) if fixes.fingerprint else 0,
-    )
-    inference = "single" if plan.recipe.input.test_views == "single" else "augmented"
-    return Conditions(
-        test_images=tested,
-        num_test=num_images,
-        metric=plan.protocol.metric,
-        training_pool=f"{trained}{POOL_SUFFIX if plan.pseudo else ''}",
-        pretraining_group=pretraining_group,
-        adaptation="trained" if plan.recipe.schedule.epochs else "linear-probe",
-        extra_inputs=plan.protocol.extra_inputs,
-        inference="ensemble" if kind == "fold-ensemble" else inference,
-        selection="out-of-fold" if kind == "out-of-fold" else "held-out",
     )

@@ -10,11 +10,39 @@ import pandas as pd
 
 from kit.board.records import SCHEMA_VERSION, Result, RunRecord
 from kit.data.folds import fold_fingerprint
+from kit.data.pseudo_labels import POOL_SUFFIX
 from kit.judge.judgement import Judgement
 from kit.judge.test_ledger import test_use_of
-from kit.plan import RunPlan, conditions_of
+from kit.plan import RunPlan
+from kit.protocol import Conditions, images_and_pool
 from kit.provenance import commit, versions
 from kit.train.models import ModelFolder
+
+
+def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_group: str | None) -> Conditions:
+    """Return the typed conditions of one kind of a plan's predictions."""
+    fixes = plan.samples.fixes
+    tested, trained = images_and_pool(
+        plan.protocol,
+        out_of_fold=kind == "out-of-fold",
+        num_images=num_images,
+        num_train=len(plan.samples.train),
+        num_folds=plan.recipe.num_folds,
+        lacking="" if plan.complete else plan.source,
+        num_fixed=len(fixes.dropped) + len(fixes.relabelled) if fixes.fingerprint else 0,
+    )
+    inference = "single" if plan.recipe.input.test_views == "single" else "augmented"
+    return Conditions(
+        test_images=tested,
+        num_test=num_images,
+        metric=plan.protocol.metric,
+        training_pool=f"{trained}{POOL_SUFFIX if plan.pseudo else ''}",
+        pretraining_group=pretraining_group,
+        adaptation="trained" if plan.recipe.schedule.epochs else "linear-probe",
+        extra_inputs=plan.protocol.extra_inputs,
+        inference="ensemble" if kind == "fold-ensemble" else inference,
+        selection="out-of-fold" if kind == "out-of-fold" else "held-out",
+    )
 
 
 def described_of(plan: RunPlan, *, device: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from kit.data.folds import write_folds
 from kit.data.prepare import prepare
 from kit.errors import DataError, SubmissionError
 from kit.fit.limits import resident_bytes
-from kit.plan import conditions_of, pack_for, plan_run
+from kit.plan import pack_for, plan_run
 from kit.quality.fixes import Fix, add_fixes, fixes_path
+from kit.record import conditions_of
 from kit.run import finish, train_models
 
 

@@ -19,8 +19,8 @@ from kit.judge.test_ledger import check_chain, look, looked_at
 from kit.learner.collection import Collection
 from kit.learner.cycle import Cycle
 from kit.learner.cycles import weights_fingerprint
-from kit.plan import conditions_of
 from kit.protocol import LABELS, Conditions
+from kit.record import conditions_of
 from kit.store.decode import printable
 
 if TYPE_CHECKING:
