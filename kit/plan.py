@@ -79,6 +79,33 @@ class RunPlan:
         split_is_own = self.protocol.split != "official"
         return not self.samples.test.empty and not (split_is_own and self.competition.submission.sample)
 
+    @property
+    def fold_fingerprint(self) -> str:
+        """A SHA-256 over which image is in which fold, or "" without folds."""
+        return fold_fingerprint(self.train) if self.recipe.num_folds else ""
+
+    @property
+    def weights_fingerprint(self) -> str:
+        """That of the pretrained weights, or "" without them."""
+        return self.weights.fingerprint if self.weights else ""
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What decides the numbers of any model, whatever it is and however it is trained: images, rules and folds."""
+        competition = self.competition
+        return (
+            self.samples.fingerprint,
+            self.protocol_id,
+            self.source,
+            repr(self.protocol),
+            repr(competition.submission),
+            repr(competition.folds),
+            repr(competition.classes),
+            competition.task,
+            str(self.complete),
+            self.fold_fingerprint,
+        )
+
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What the quality check says of the data; looked at once, when somebody asks."""
@@ -252,24 +279,15 @@ def _fitted(
 
 def _named(plan: RunPlan) -> RunPlan:
     """Return the plan with its run id: other ids for whatever would give other numbers."""
-    competition, recipe = plan.competition, plan.recipe
+    recipe = plan.recipe
     key = fingerprint(
         str(TRAINING_VERSION),
         json.dumps({**recipe.as_dict(), "name": ""}, sort_keys=True),
-        plan.samples.fingerprint,
-        plan.protocol_id,
-        plan.source,
-        repr(plan.protocol),
-        repr(competition.submission),
-        repr(competition.folds),
-        repr(competition.classes),
-        competition.task,
-        str(plan.complete),
-        fold_fingerprint(plan.train) if recipe.num_folds else "",
-        plan.weights.fingerprint if plan.weights else "none",
+        *plan.given,
+        plan.weights_fingerprint or "none",
         code_fingerprint(recipe.model),
     )
-    return replace(plan, run_id=f"{competition.slug}-{plan.protocol_id}-{recipe.name}-s{recipe.seed}-{key[:8]}")
+    return replace(plan, run_id=f"{plan.competition.slug}-{plan.protocol_id}-{recipe.name}-s{recipe.seed}-{key[:8]}")
 
 
 def _refuse_what_would_fail_later(

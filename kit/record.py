@@ -109,14 +109,14 @@ def record_of(plan: RunPlan, models: Sequence[ModelFolder], judgements: dict[str
         },
         folds={
             "num_folds": plan.recipe.num_folds,
-            "fingerprint": fold_fingerprint(plan.train) if plan.recipe.num_folds else "",
+            "fingerprint": plan.fold_fingerprint,
         },
         recipe=plan.recipe.as_dict(),
         network={
             "name": plan.recipe.model.name,
             "num_parameters": first["num_parameters"],
             "weights_origin": first["weights_origin"],
-            "weights_fingerprint": plan.weights.fingerprint if plan.weights else "",
+            "weights_fingerprint": plan.weights_fingerprint,
             "pretraining_group": first["pretraining_group"],
         },
         results=results,

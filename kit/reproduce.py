@@ -132,7 +132,7 @@ def plan_again(record: RunRecord, *, mirror: str | None = None, say: Say = print
 
 def _with_its_folds(record: RunRecord, plan: RunPlan, settings: Mapping[str, Any]) -> RunPlan:
     """Return the plan with the folds of then, from the run's own file where they are dealt otherwise now."""
-    if record.network["weights_fingerprint"] != (plan.weights.fingerprint if plan.weights else ""):
+    if record.network["weights_fingerprint"] != plan.weights_fingerprint:
         raise DataError(
             f"The pretrained weights of {plan.recipe.model.name} are not those that {record.run_id} began with "
             f"({record.network['weights_origin']}): their checksum differs. Put those where the kit finds them first "

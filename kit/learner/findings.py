@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 import kit.quality
-from kit.data.folds import fold_fingerprint
 from kit.home import family, fingerprint, write_json
 from kit.plan import RunPlan
 from kit.quality.findings import Finding
@@ -41,7 +40,7 @@ def _key(plan: RunPlan) -> str:
         _content(plan.samples.facts),
         _content(plan.samples.duplicates),
         plan.samples.fixes.fingerprint,
-        fold_fingerprint(plan.train) if plan.recipe.num_folds else "",
+        plan.fold_fingerprint,
         plan.protocol.split,
         repr(plan.competition.classes),
         repr(plan.competition.folds),

@@ -13,7 +13,7 @@ import numpy as np
 
 from kit.board.baselines import PretrainingGroup
 from kit.board.records import RunRecord, read_record, run_folder, write_record
-from kit.data.folds import fold_fingerprint, write_folds
+from kit.data.folds import write_folds
 from kit.data.schema import write_table
 from kit.errors import ConfigError, DataError, SubmissionError, did_you_mean
 from kit.home import fingerprint, write_json, write_text
@@ -165,9 +165,7 @@ def run_own(
         raise ConfigError(f"pretraining={pretraining!r} is no group.{hint} Known: {', '.join(groups)}.")
     label = _label(name, model)
     found = features_of(data, features, say=data.say)
-    key = fingerprint(
-        str(OWN_VERSION), identity(model), str(seed), found.key, pretraining, label, *_what_decides(data.plan)
-    )
+    key = fingerprint(str(OWN_VERSION), identity(model), str(seed), found.key, pretraining, label, *data.plan.given)
     plan = own_plan(data.plan, name=label, seed=seed, key=key)
     if not plan.models:
         raise DataError(
@@ -220,23 +218,6 @@ def _label(name: str | None, model: Any) -> str:
     last = model.steps[-1][1] if getattr(model, "steps", None) else model
     own = getattr(last, "__name__", type(last).__name__)
     return re.sub(r"[^a-z0-9]+", "-", own.lower()).strip("-")[:_LONGEST_NAME] or "model"
-
-
-def _what_decides(plan: RunPlan) -> tuple[str, ...]:
-    """Return what of a plan decides the numbers of a model that is not a network."""
-    competition = plan.competition
-    return (
-        plan.samples.fingerprint,
-        plan.protocol_id,
-        plan.source,
-        repr(plan.protocol),
-        repr(competition.submission),
-        repr(competition.folds),
-        repr(competition.classes),
-        competition.task,
-        str(plan.complete),
-        fold_fingerprint(plan.train) if plan.recipe.num_folds else "",
-    )
 
 
 def _kinds(plan: RunPlan) -> list[str]:

@@ -179,7 +179,6 @@ def _memory_of_a_trial(order: Order, surroundings: list[Surroundings]) -> int | 
 
 def _settings(order: Order, plan: RunPlan, *, memory: int | None) -> Settings:
     untuned = load_competition(order.slug).recipe(order.recipe, overrides=order.overrides)
-    weights = plan.weights.fingerprint if plan.weights else ""
     return Settings(
         slug=order.slug,
         protocol=plan.protocol_id,
@@ -190,7 +189,7 @@ def _settings(order: Order, plan: RunPlan, *, memory: int | None) -> Settings:
         objectives=order.objectives,
         folds_used=order.folds_used,
         memory=memory,
-        data=fingerprint(plan.samples.fingerprint, fold_fingerprint(plan.train), weights)[:16],
+        data=fingerprint(plan.samples.fingerprint, fold_fingerprint(plan.train), plan.weights_fingerprint)[:16],
     )
 
 
