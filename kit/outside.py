@@ -11,6 +11,7 @@ from kit.board.records import Result
 from kit.board.terms import own_conditions
 from kit.board.test_use import use_words, uses_of_records
 from kit.competition import Competition
+from kit.conditions import Conditions, images_and_pool
 from kit.data.prepare import is_complete, prepare
 from kit.data.samples import Samples
 from kit.errors import ConfigError, DataError, did_you_mean
@@ -19,7 +20,6 @@ from kit.judge.outside_file import OutsideAnswers, read_outside
 from kit.judge.test_ledger import TEST_KINDS, check_chain, look, looked_at
 from kit.metrics import METRICS
 from kit.progress import Say
-from kit.protocol import Conditions, images_and_pool
 
 SELECTIONS = ("held-out", "out-of-fold", "test-images")
 INFERENCES = ("single", "augmented", "ensemble")

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from kit.board.records import SCHEMA_VERSION, Result, RunRecord
+from kit.conditions import Conditions, images_and_pool
 from kit.data.folds import fold_fingerprint
 from kit.data.pseudo_labels import POOL_SUFFIX
 from kit.judge.judgement import Judgement
 from kit.judge.test_ledger import test_use_of
 from kit.plan import RunPlan
-from kit.protocol import Conditions, images_and_pool
 from kit.provenance import commit, versions
 from kit.train.models import ModelFolder
 
@@ -46,7 +46,7 @@ def conditions_of(plan: RunPlan, kind: str, *, num_images: int, pretraining_grou
 
 
 def described_of(plan: RunPlan, *, device: str) -> dict[str, Any]:
-    """Return what is worth knowing of a run and decides no comparison, as `kit.protocol.Description` shows it."""
+    """Return what is worth knowing of a run and decides no comparison, as `kit.conditions.Description` shows it."""
     return {
         "image_size": plan.recipe.input.image_size,
         "seeds": [plan.recipe.seed],

@@ -9,8 +9,8 @@ from kit.board.baselines import Baselines, PublishedProtocol, PublishedResult, S
 from kit.board.compare import compare, load_published, reasons
 from kit.board.records import Result
 from kit.board.terms import published_conditions, results_of
+from kit.conditions import Conditions
 from kit.judge.statistics import Score
-from kit.protocol import Conditions
 
 OURS = Conditions(
     test_images="official-test",

@@ -10,7 +10,7 @@ from kit.board.baselines import Unresolved
 from kit.board.compare import load_published
 from kit.board.groups import groups
 from kit.board.terms import OwnResult, own_description
-from kit.protocol import Conditions, Description
+from kit.conditions import Conditions, Description
 
 DESCRIBED = {
     "split_hash": "0" * 64,

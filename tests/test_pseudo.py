@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 from kit.board.records import all_records, find_record, run_folder, write_record
 from kit.cli.pseudo import COMMANDS
+from kit.conditions import agreement
 from kit.data.folds import read_folds
 from kit.errors import ConfigError, DataError
 from kit.home import write_json
 from kit.judge.predict import read_predictions, write_predictions
 from kit.plan import pack_for, plan_run
-from kit.protocol import agreement
 from kit.pseudo.student import compared, student_plan, teach
 from kit.pseudo.teacher import pseudo_labels
 from kit.run import finish

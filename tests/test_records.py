@@ -15,9 +15,9 @@ from kit.board.records import (
     run_folder,
     write_record,
 )
+from kit.conditions import Conditions
 from kit.errors import DataError
 from kit.judge.statistics import Score
-from kit.protocol import Conditions
 
 
 def make_record(run_id="toy-official-baseline-s1-00000000", **changes):

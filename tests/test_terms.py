@@ -18,7 +18,7 @@ from kit.board.terms import (
     published_conditions,
     published_description,
 )
-from kit.protocol import NO_OVERLAP, OVERLAP
+from kit.conditions import NO_OVERLAP, OVERLAP
 from kit.record import split_hash
 
 CUT_OUT = replace(published(row()), overlap={"imagenet-1k": "Cut out of it.", "mnist": "Its test images."})

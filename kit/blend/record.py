@@ -8,9 +8,9 @@ from typing import Any
 from kit.blend.members import Members
 from kit.blend.nested import Nested
 from kit.board.records import SCHEMA_VERSION, Result, RunRecord
+from kit.conditions import Conditions
 from kit.judge.judgement import Judgement
 from kit.judge.test_ledger import test_use_of
-from kit.protocol import Conditions
 from kit.provenance import commit, versions
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from kit.conditions import SPEED_METRICS
 from kit.errors import BaselineError
-from kit.protocol import SPEED_METRICS
 
 Adaptation = Literal["trained", "linear-probe", "zero-shot"]
 Selection = Literal["held-out", "test-images"]

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from kit.board.baselines import Baselines
 from kit.board.terms import OwnResult, in_short, overlap_of, own_conditions, published_conditions
 from kit.competition import Competition
+from kit.conditions import LABELS, NOT_STATED, OVERLAP, Conditions, agreement, is_own_draw
 from kit.judge.judgement import ALWAYS, ALWAYS_SEVERAL
 from kit.judge.published import smallest_difference
-from kit.protocol import LABELS, NOT_STATED, OVERLAP, Conditions, agreement, is_own_draw
 
 SHARES = ("accuracy", "error_rate", "mean_per_class_accuracy")  # of which a smallest difference can be told
 

@@ -12,11 +12,11 @@ from kit.board.baselines import Baselines, PublishedResult, baseline_files, load
 from kit.board.records import Result
 from kit.board.terms import own_conditions, published_conditions
 from kit.competition import package_folder
+from kit.conditions import OVERLAP, Agreement, Conditions, agreement
 from kit.judge.published import PublishedTest, against_published
 from kit.judge.repeats import holm
 from kit.judge.statistics import Score
 from kit.metrics import METRICS
-from kit.protocol import OVERLAP, Agreement, Conditions, agreement
 
 LEVEL = 0.05  # of a table's verdicts together
 NO_ERROR = "the published score comes without its own error"

@@ -10,7 +10,7 @@ from kit.board.markup import Cell, Column, details, name, number, pairs, site_pa
 from kit.board.progress import cost, progress
 from kit.board.run_parts import kind_in_words, tag, verdict_markup
 from kit.board.shelf import Shelf
-from kit.protocol import NOT_STATED
+from kit.conditions import NOT_STATED
 
 FILTER_FROM = 8  # rows; shorter tables are seen whole
 OPEN_GROUPS = 4  # so many groups are all shown open

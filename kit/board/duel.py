@@ -9,6 +9,7 @@ import numpy as np
 
 from kit.board.records import Result, RunRecord, run_folder
 from kit.board.terms import results_of
+from kit.conditions import LABELS, agreement
 from kit.errors import DataError
 from kit.judge.paired import Difference, compare_pairs
 from kit.judge.predict import Predictions, read_predictions
@@ -16,7 +17,6 @@ from kit.judge.published import smallest_paired_difference
 from kit.judge.repeats import FoldSpread, FoldTest, compare_folds, holm, over_folds
 from kit.judge.statistics import verdict_on
 from kit.metrics import METRICS, score, undefined_classes
-from kit.protocol import LABELS, agreement
 
 
 @dataclass(frozen=True, kw_only=True)

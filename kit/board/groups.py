@@ -21,10 +21,10 @@ from kit.board.terms import (
     published_description,
 )
 from kit.board.test_use import chosen_of
+from kit.conditions import OVERLAP, Conditions, Description, Difference, agreement, applies, is_own_draw
 from kit.home import fingerprint
 from kit.judge.statistics import wilson_interval
 from kit.judge.test_ledger import Chain
-from kit.protocol import OVERLAP, Conditions, Description, Difference, agreement, applies, is_own_draw
 
 SHARES = ("accuracy", "error_rate", "top5_accuracy", "exact_match")  # of images: value and number give the interval
 UNKNOWN_ERROR = "not known: it does not follow from the value and the number of images"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kit.competition import package_folder
+from kit.conditions import Conditions
 from kit.config import checked
 from kit.errors import DataError, did_you_mean
 from kit.home import family, make_folder, write_json
 from kit.judge.statistics import Score
-from kit.protocol import Conditions
 
 SCHEMA_VERSION = 1
 

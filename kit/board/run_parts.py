@@ -12,10 +12,10 @@ from kit.board.markup import Cell, Column, details, name, number, pairs, short, 
 from kit.board.records import Result, RunRecord
 from kit.board.terms import own_conditions, results_of
 from kit.board.test_use import chosen_of, selection_words
+from kit.conditions import NOT_STATED
 from kit.judge.statistics import Score
 from kit.judge.test_ledger import Chain
 from kit.metrics import METRICS
-from kit.protocol import NOT_STATED
 
 KINDS = {
     "test": "one model, test images",

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from kit.board.groups import GroupRow, ProtocolGroup
 from kit.board.records import RunRecord
+from kit.conditions import is_own_draw
 from kit.judge.repeats import over_seeds
-from kit.protocol import is_own_draw
 
 
 def with_seed_notes(found: Sequence[ProtocolGroup], records: Iterable[RunRecord]) -> list[ProtocolGroup]:

@@ -13,8 +13,8 @@ from kit.board.groups import GroupRow, ProtocolGroup, groups
 from kit.board.markup import file_name
 from kit.board.records import Result, RunRecord
 from kit.board.terms import own_results
+from kit.conditions import Conditions
 from kit.judge.test_ledger import Chain
-from kit.protocol import Conditions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from kit.board.baselines import Baselines, PublishedResult, effective
 from kit.board.records import Result, RunRecord
-from kit.protocol import DEFINED_HERE, NO_OVERLAP, NOT_STATED, OVERLAP, SPEED_METRICS, Conditions, Description
+from kit.conditions import DEFINED_HERE, NO_OVERLAP, NOT_STATED, OVERLAP, SPEED_METRICS, Conditions, Description
 
 ORDER = {"test": 0, "fold-ensemble": 1, "seed-ensemble": 2, "out-of-fold": 3}  # of the results of a run
 

@@ -12,8 +12,8 @@ from kit.board.claims import Claim, unresolved_words
 from kit.board.duel import Duel, KindDuel, MetricDuel
 from kit.board.groups import GroupRow, ProtocolGroup
 from kit.cli.terminal import styled, width
+from kit.conditions import LABELS, Conditions
 from kit.judge.paired import interval_text, measured
-from kit.protocol import LABELS, Conditions
 from kit.store.decode import printable
 
 NARROWEST = 60

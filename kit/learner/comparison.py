@@ -9,6 +9,7 @@ from kit.board.compare import ComparedRow, compare, load_published
 from kit.board.records import Result
 from kit.board.terms import own_conditions
 from kit.board.test_use import use_words, uses_of_records
+from kit.conditions import LABELS, Conditions
 from kit.data.schema import labelled
 from kit.errors import ConfigError, DataError
 from kit.home import fingerprint
@@ -19,7 +20,6 @@ from kit.judge.test_ledger import check_chain, look, looked_at
 from kit.learner.collection import Collection
 from kit.learner.cycle import Cycle
 from kit.learner.cycles import weights_fingerprint
-from kit.protocol import LABELS, Conditions
 from kit.record import conditions_of
 from kit.store.decode import printable
 

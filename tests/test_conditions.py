@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 from toys import protocol
 
-from kit.protocol import (
+from kit.conditions import (
     LABELS,
     OVERLAP,
     RULE_OF_FIELD,
