@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, told apart by people with any colour vision; black is left for text.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7A6A00", "#7F7F7F")
-BLUE, VERMILION = COLOURS[0], COLOURS[3]
+BLUE, GREEN, VERMILION = COLOURS[0], COLOURS[2], COLOURS[3]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 SOFT = "0.35"  # grey of what is read second: 7:1 on white
 NEARLY_WHITE = 246  # of 255, in each channel

@@ -33,8 +33,12 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, capt
 def _safe(cell: object, *, longest: int = LONGEST_CELL) -> str:
     text = str(cell)
     shown = text if len(text) <= longest else text[: longest - 1] + "…"
-    # A dollar would begin a formula where the notebook typesets them.
-    return html.escape("".join(one if one.isprintable() else "�" for one in shown)).replace("$", "&#36;")
+    return escaped("".join(one if one.isprintable() else "�" for one in shown))
+
+
+def escaped(text: str) -> str:
+    """Return text for a notebook's HTML; a dollar would begin a formula where the notebook typesets them."""
+    return html.escape(text).replace("$", "&#36;")
 
 
 def _side(cell: object) -> str:
@@ -53,14 +57,15 @@ def show_figures() -> None:
         return
     known = formatter.formatters["image/png"]
     if ("matplotlib.figure", "Figure") not in {*known.deferred_printers, *map(_name_of, known.type_printers)}:
-        known.for_type_by_name("matplotlib.figure", "Figure", _png)
+        known.for_type_by_name("matplotlib.figure", "Figure", figure_png)
 
 
 def _name_of(kind: type) -> tuple[str, str]:
     return kind.__module__, kind.__name__
 
 
-def _png(figure: "Figure") -> bytes:
+def figure_png(figure: "Figure") -> bytes:
+    """Return a figure as a PNG file, of its own number of pixels per inch."""
     from kit.interpret.drawing import png_of
 
     return png_of(figure, dpi=int(figure.dpi))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.errors import DataError
+from kit.interpret.drawing import BLUE, VERMILION
 from kit.judge.predict import Predictions
 from kit.metrics import Probabilities, Truth, right, score
 
@@ -175,7 +176,7 @@ def plot_reliability(before: Reliability, after: Reliability | None = None, *, t
     figure = Figure(figsize=(5, 5.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="as sure as right")
-    for found, name, colour, marker in ((before, "before", "#b3541e", "o"), (after, "after", "#1f5fa8", "s")):
+    for found, name, colour, marker in ((before, "before", VERMILION, "o"), (after, "after", BLUE, "s")):
         if found is None:
             continue
         label = f"{name if after is not None else 'measured'}: ECE {found.error:.4f}"

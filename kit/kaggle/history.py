@@ -10,6 +10,7 @@ from kit.board.records import run_folder
 from kit.competition import Competition
 from kit.errors import ConfigError, DataError
 from kit.home import writing
+from kit.interpret.drawing import BLUE, png_of
 from kit.judge.predict import Predictions, read_predictions
 from kit.kaggle.account import list_submissions, name_on_server
 from kit.kaggle.client import connect
@@ -133,7 +134,7 @@ def _plot(
             xerr=[[max(0.0, score.value - score.low)], [max(0.0, score.high - score.value)]],
             yerr=half,
             fmt="o",
-            color="#1f5fa8",
+            color=BLUE,
             ecolor="#9db7d3",
             capsize=3,
         )
@@ -151,5 +152,5 @@ def _plot(
     axes.set_axisbelow(True)
     axes.legend(loc="best", fontsize=9, frameon=False)
     with writing(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=120)
+        file.write(png_of(figure, dpi=120))
     return path

@@ -1,18 +1,14 @@
 """Training as it is watched: in a notebook a table and a plot that redraw, elsewhere plain lines on stderr."""
 
-import html
-import io
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from kit.interpret.notebook import escaped, figure_png
 from kit.learner.cycle import number
 from kit.progress import Counter, Lines, duration, silent
 from kit.train.history import EpochLog
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 REDRAW_SECONDS = 0.5  # between two drawings of what changes in a notebook, at least
 PLOT_SECONDS = 2.0  # between two plots, at least
@@ -85,7 +81,7 @@ class InCell(Lines):
         if now - self._shown < REDRAW_SECONDS:
             return
         self._shown = now
-        content = self._display.HTML(f"<p>{html.escape(text)}</p>")
+        content = self._display.HTML(f"<p>{escaped(text)}</p>")
         if self._handle is None:
             self._handle = self._display.display(content, display_id=True)
         else:
@@ -222,12 +218,12 @@ class InNotebook(_Table):
 
     def _page(self) -> str:
         cell = "style='text-align:right;padding:2px 6px'"
-        heads = "".join(f"<th {cell}>{_safe(head)}</th>" for head in self.heads)
+        heads = "".join(f"<th {cell}>{escaped(head)}</th>" for head in self.heads)
         rows = "".join(
-            "<tr>" + "".join(f"<td {cell}>{_safe(one)}</td>" for one in self.row(log)) + "</tr>" for log in self._logs
+            "<tr>" + "".join(f"<td {cell}>{escaped(one)}</td>" for one in self.row(log)) + "</tr>" for log in self._logs
         )
-        said = "".join(f"<p style='margin:2px 0'>{_safe(line)}</p>" for line in self._said)
-        now = f"<p style='margin:2px 0'>{_safe(self._now)}</p>" if self._now else ""
+        said = "".join(f"<p style='margin:2px 0'>{escaped(line)}</p>" for line in self._said)
+        now = f"<p style='margin:2px 0'>{escaped(self._now)}</p>" if self._now else ""
         return f"{said}<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{now}"
 
     def _draw(self) -> None:
@@ -239,20 +235,10 @@ class InNotebook(_Table):
             valid=[(log.epoch * per_epoch, log.valid_loss) for log in self._logs if log.valid_loss is not None],
             num_steps=self._total,
         )
-        image = self._display.Image(_png(figure))
+        image = self._display.Image(figure_png(figure))
         if self._plot is None:
             self._plot = self._display.display(image, display_id=True)
         else:
             self._plot.update(image)
         self._drawn = time.monotonic()
         self._pause = max(PLOT_SECONDS, (self._drawn - begun) / PLOT_SHARE)
-
-
-def _safe(text: str) -> str:
-    return html.escape(text).replace("$", "&#36;")  # a dollar would begin a formula
-
-
-def _png(figure: "Figure") -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kit.config import Recipe
 from kit.errors import TrainingError
+from kit.interpret.drawing import BLUE, GREEN, VERMILION, png_of
 from kit.store.pack import Pack
 from kit.train.course import Course, Stage
 from kit.train.engine import Engine
@@ -37,9 +38,6 @@ SMOOTHING = 0.98  # of the moving average of losses, as in fast.ai
 DIVERGED = 4.0  # times the lowest smoothed loss: there the sweep ends
 LEFT_OUT = 0.1, 5  # of the suggestions: the first tenth of the sweep, in which the average settles, and the last points
 FEWEST_POINTS = 5  # of which something may be suggested
-
-# Okabe & Ito's colours, told apart without red or green.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -71,11 +69,8 @@ class LrFind:
 
     def _repr_html_(self) -> str:
         import base64
-        import io
 
-        file = io.BytesIO()
-        self.plot().savefig(file, format="png", dpi=80)
-        image = base64.b64encode(file.getvalue()).decode()
+        image = base64.b64encode(png_of(self.plot())).decode()
         rates = f"valley {self.valley:.2g}, steepest {self.steepest:.2g}"
         return f"<p>suggested learning rate: {self.suggested:.2g} ({rates})</p>" + (
             f"<img alt='loss over learning rate' style='max-width:100%' src='data:image/png;base64,{image}'>"
@@ -271,7 +266,7 @@ def plot_lr_find(found: LrFind, *, title: str = "") -> "Figure":
     axes = figure.add_subplot()
     axes.plot(found.lrs, found.losses, color="0.75", linewidth=1, label="each step")
     axes.plot(found.lrs, found.smoothed, color=BLUE, linewidth=2.5, label="smoothed")
-    marks = (("valley", found.valley, ORANGE, "o"), ("steepest", found.steepest, GREEN, "s"))
+    marks = (("valley", found.valley, VERMILION, "o"), ("steepest", found.steepest, GREEN, "s"))
     for name, lr, colour, marker in marks:
         loss = float(np.interp(np.log(lr), np.log(found.lrs), found.smoothed))
         label = f"{name}: {lr:.2g}"
