@@ -256,14 +256,21 @@ def test_answers_carry_their_ids_truth_and_folds(data):
 
 
 def test_an_exported_learner_answers_the_same(data, tmp_path):
+    import timm
+
     from kit.export.answer import answer, open_export
 
     learn = Learner(data, NETWORK, weights=None)
     learn.fit_one_cycle(1)
-    folder = learn.export(tmp_path / "out")
     path = data.path / data.valid["path"][0]
+    before = learn.predict(path)[2].tolist()
+    folder = learn.export(tmp_path / "out")
+    assert learn.predict(path)[2].tolist() == before
     (found,) = answer(open_export(folder, device=torch.device("cpu")), [path])
-    assert found.probabilities == pytest.approx(learn.predict(path)[2], abs=1e-6)
+    assert found.probabilities == pytest.approx(before, abs=1e-6)
+    module = timm.create_model(f"local-dir:{folder / 'model-1'}", pretrained=True)  # as timm alone reads it
+    for key, value in learn.network.module.state_dict().items():
+        assert torch.equal(module.state_dict()[key], value)
     with pytest.raises(ConfigError, match="is there already"):
         learn.export(tmp_path / "out")
 

@@ -1,6 +1,6 @@
 """Writing the exported folder: which models of which runs, in timm's own layout where it can have it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,7 @@ def export_runs(
         DataError: a run lacks the model, or one of its files is damaged.
         WeightsError: a network cannot be written as ONNX, or answers differently as such.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there already. Give a folder that is empty, or not there yet.")
+    refuse_taken(folder)
     with filling(folder) as part:
         found: list[ExportedModel] = []
         first: dict[str, Any] | None = None
@@ -53,18 +52,39 @@ def export_runs(
             recipe = recipe_from_dict(record.recipe, where=f"the recipe of {record.run_id}")
             for one in _models_of(record, recipe, model):
                 checkpoint = load_checkpoint(one.checkpoint, config=recipe.model)
-                shared = _shared(record, recipe, checkpoint)
+                shared = shared_of(checkpoint, recipe=recipe, title=record.title, competition=record.competition)
                 first = first or shared
                 _refuse_differing(first, shared, record.run_id)
+                if is_own(checkpoint.config.name) and not onnx:
+                    raise ConfigError(
+                        f"{record.run_id} trained {checkpoint.config.name}, code of your own, which an exported folder "
+                        "does not carry. Give --onnx: the network is then written as ONNX alone."
+                    )
                 name = f"model-{len(found) + 1}"
-                written = _write_model(part / name, checkpoint, recipe=recipe, record=record, model=one.name, onnx=onnx)
-                found.append(written)
+                found.append(
+                    write_model(part / name, checkpoint, recipe=recipe, run=record.run_id, model=one.name, onnx=onnx)
+                )
                 say(f"{name}: {one.name} of {record.run_id}")
             if recipe.augment.transforms and recipe.input.test_views == "lesson":
                 say("the random views of 'lesson' are exported without augment.transforms: a folder names none")
         assert first is not None
-        export = Export(format=FORMAT, models=tuple(found), **first)
-        write_json(part / DESCRIPTION, asdict(export))
+        return write_description(part, found, first)
+
+
+def refuse_taken(folder: Path) -> None:
+    """Refuse a folder with files in it.
+
+    Raises:
+        ConfigError: it has some, or is a file.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already. Give a folder that is empty, or not there yet.")
+
+
+def write_description(folder: Path, models: Sequence[ExportedModel], shared: Mapping[str, Any]) -> Export:
+    """Write what a folder says of itself, and return it; `shared` is from `shared_of`."""
+    export = Export(format=FORMAT, models=tuple(models), **shared)
+    write_json(folder / DESCRIPTION, asdict(export))
     return export
 
 
@@ -90,11 +110,11 @@ def _models_of(record: RunRecord, recipe: Recipe, wanted: str | None) -> list[Mo
     return models
 
 
-def _shared(record: RunRecord, recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:
+def shared_of(checkpoint: Checkpoint, *, recipe: Recipe, title: str, competition: str) -> dict[str, Any]:
     """Return what the models of a folder have in common: the fields of `Export`, but for the models."""
     return {
-        "title": record.title,
-        "competition": record.competition,
+        "title": title,
+        "competition": competition,
         "classes": checkpoint.classes,
         "activation": checkpoint.activation,
         "image_size": checkpoint.image_size,
@@ -122,16 +142,24 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _write_model(
-    folder: Path, checkpoint: Checkpoint, *, recipe: Recipe, record: RunRecord, model: str, onnx: bool
+def write_model(
+    folder: Path, checkpoint: Checkpoint, *, recipe: Recipe, run: str, model: str, onnx: bool
 ) -> ExportedModel:
+    """Write one network, code of one's own as ONNX alone; its memory format changes, its values do not.
+
+    Args:
+        folder: of the model, in the exported folder.
+        checkpoint: the network, and how to feed it.
+        recipe: that it was trained by.
+        run: id of the run that it comes from.
+        model: its name there.
+        onnx: write it as ONNX too.
+
+    Raises:
+        WeightsError: it cannot be written as ONNX, or answers differently as such.
+    """
     network, config = checkpoint.network, checkpoint.config
     own = is_own(config.name)
-    if own and not onnx:
-        raise ConfigError(
-            f"{record.run_id} trained {config.name}, code of your own, which an exported folder does not carry. "
-            "Give --onnx: the network is then written as ONNX alone."
-        )
     crop_share = recipe.input.test_crop or network.input.crop_pct
     if config.head == "timm" and not own:
         _write_as_timm(folder, checkpoint, crop_share=crop_share)
@@ -143,7 +171,7 @@ def _write_model(
         write_onnx(folder / ONNX, network, activation=checkpoint.activation, image_size=checkpoint.image_size)
     return ExportedModel(
         folder=folder.name,
-        run=record.run_id,
+        run=run,
         model=model,
         architecture="" if own else config.name,
         head=config.head,
