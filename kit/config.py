@@ -290,8 +290,7 @@ def _lay_over(data: dict[str, Any], override: str) -> None:
     for depth, name in enumerate((*tables, last)):
         names = [field.name for field in fields(known)] if is_dataclass(known) else []
         if name not in names:
-            above = "".join(f"{table}." for table in tables[:depth])  # so that the suggestion can be typed
-            hint = did_you_mean(name, names).replace("mean '", f"mean '{above}")
+            hint = did_you_mean(name, names, before="".join(f"{table}." for table in tables[:depth]))
             raise ConfigError(
                 f"--set {override!r}: a recipe has no key {key.strip()!r}.{hint} "
                 f"Known here: {', '.join(names) or 'nothing below it'}."

@@ -69,10 +69,11 @@ class StorageError(KitError):
     """The disk is full, read-only, or holds something that was damaged."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], *, before: str = "") -> str:
     """Return " Did you mean 'x'?" for the closest of `known`, whatever its capitals, or an empty string.
 
-    A name that begins with the word is closer than any other: of two, the shorter one.
+    A name that begins with the word is closer than any other: of two, the shorter one. `before` is put before it, so
+    that what is suggested can be typed: the tables that a key stands in.
     """
     import difflib  # imported here because `kit --help` must not pay for it
 
@@ -82,4 +83,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if not close and len(word) > 4:  # the first letters of a long name, such as a run's, mistyped
         starts = {one[: len(word)]: one for one in written}
         close = [starts[one] for one in difflib.get_close_matches(word.lower(), starts, n=1, cutoff=0.8)]
-    return f" Did you mean {written[close[0]]!r}?" if close else ""
+    return f" Did you mean {before + written[close[0]]!r}?" if close else ""

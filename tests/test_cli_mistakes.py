@@ -139,6 +139,7 @@ def test_a_name_that_is_like_nothing_gets_no_guess_and_capitals_do_not_matter():
     assert did_you_mean("", ["pets"]) == ""
     assert did_you_mean("Pets", ["pets", "mnist"]) == " Did you mean 'pets'?"
     assert did_you_mean("accuracy", ["ACCURACY_5"]) == " Did you mean 'ACCURACY_5'?"
+    assert did_you_mean("epoch", ["epochs"], before="schedule.") == " Did you mean 'schedule.epochs'?"
     assert did_you_mean("resnet5", ["resnet50d", "resnet50"]) == " Did you mean 'resnet50'?"
 
 
