@@ -85,6 +85,14 @@ def test_a_network_of_no_layers_becomes_a_run_like_any_other(data):
     ]  # fmt: skip
 
 
+def test_making_features_is_counted_as_other_work_is(data, monkeypatch):
+    monkeypatch.setattr("kit.progress.QUIET_SECONDS", 0.0)
+    kit.run_own(data, Means(), features=colour)
+    said = [line for line in data.say.__self__ if line.startswith("features: ")]
+    assert said[0].startswith("features: 24 of 24 images, ")
+    assert said[-1] == "features: 24 images in 0 s"
+
+
 def test_no_model_sees_what_it_is_asked(data):
     seen = []
 

@@ -19,7 +19,7 @@ from kit.data.augment import central_view
 from kit.errors import ConfigError, DataError, did_you_mean
 from kit.home import family, fingerprint, writing
 from kit.learner.own_identity import code_fingerprint
-from kit.progress import Say
+from kit.progress import Counter, Say
 from kit.store.decode import printable
 
 if TYPE_CHECKING:
@@ -206,21 +206,17 @@ def _kept(path: Path, *, num_rows: int) -> NDArray[Any] | None:
 def _computed(function: OfImage, image: Callable[[int], Image], names: list[str], *, say: Say) -> NDArray[Any]:
     """Call the function for each image, several at a time, and return (N, F)."""
     import os
-    import time
 
     first = _vector(function, image(0), name=names[0])
     rows = np.empty((len(names), len(first)), dtype=first.dtype)
     rows[0] = first
     fill = partial(_fill, function, image, rows, names)
     starts = range(1, len(names), _GROUP)
-    said = begun = time.monotonic()
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    counter = Counter("features", say=say, total=len(names), unit="images", done=1)
+    with counter, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         try:
             for done, _ in enumerate(pool.map(fill, starts), 1):
-                if time.monotonic() - said > 5:
-                    said = time.monotonic()
-                    num, rate = min(len(names), 1 + done * _GROUP), done * _GROUP / (said - begun)
-                    say(f"features: {num:,} of {len(names):,} images, {(len(names) - num) / rate:.0f} s left")
+                counter.reach(min(len(names), 1 + done * _GROUP))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
