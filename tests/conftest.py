@@ -12,11 +12,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 from scrape_site import Site, collector
 from toys import make_toy_competition
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kit.store.pack import Pack
 
 # The same examples on every run: a failure is a fact about the commit. No deadline: machines differ.
 settings.register_profile(
@@ -120,6 +126,20 @@ def trained_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("KIT_MIRROR", str(root / "mirror"))
         run("toy", say=lambda line: None)
     return root
+
+
+@pytest.fixture(scope="module")
+def toy(trained_root: Path) -> "tuple[pd.DataFrame, pd.DataFrame, Pack]":
+    """Return the toy's training rows (18), its test rows (6) and its pack."""
+    from kit.plan import plan_run
+    from kit.store.pack import pack_images
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIT_HOME", str(trained_root / "home"))
+        patch.setenv("KIT_COMPETITIONS", str(trained_root / "competitions"))
+        samples = plan_run("toy", say=lambda line: None).samples
+        pack = pack_images(samples, store_size=32, say=lambda line: None)
+    return samples.train, samples.test, pack
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from torch import nn
 from kit.cli.main import main
 from kit.config import recipe_from_dict
 from kit.errors import ConfigError, TrainingError
-from kit.plan import plan_run
-from kit.store.pack import pack_images
 from kit.train.distributed import check_alike, device_among, has_idle_parameters, joined
 from kit.train.inference import predict_probabilities
 from kit.train.loop import fit
@@ -94,17 +92,6 @@ def _take_part(rank, size, port, pipe, work):
         answer = error
     pipe.send_bytes(pickle.dumps(answer))
     os._exit(0)  # nothing of pytest's is to be ended here
-
-
-@pytest.fixture(scope="module")
-def toy(trained_root):
-    """The toy's training rows (18), its test rows (6) and its pack."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KIT_HOME", str(trained_root / "home"))
-        patch.setenv("KIT_COMPETITIONS", str(trained_root / "competitions"))
-        samples = plan_run("toy", say=lambda line: None).samples
-        pack = pack_images(samples, store_size=32, say=lambda line: None)
-    return samples.train, samples.test, pack
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from typer.testing import CliRunner
 from kit.cli.lr_find import lr_find
 from kit.config import Recipe, recipe_from_dict
 from kit.errors import TrainingError
-from kit.plan import plan_run
-from kit.store.pack import pack_images
 from kit.train.course import Course
 from kit.train.engine import Engine
 from kit.train.feed import Feed
@@ -38,23 +36,12 @@ def recipe(*, augment=None, **schedule) -> Recipe:
     )
 
 
-@pytest.fixture(scope="module")
-def toy(trained_root):
-    """The toy's training rows (18) and its pack."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KIT_HOME", str(trained_root / "home"))
-        patch.setenv("KIT_COMPETITIONS", str(trained_root / "competitions"))
-        samples = plan_run("toy", say=lambda line: None).samples
-        pack = pack_images(samples, store_size=32, say=lambda line: None)
-    return samples.train, pack
-
-
 @pytest.fixture
 def begun(toy):
     """Return a maker of (engine, feed, course) on the toy, in the middle of the second stage."""
 
     def make(plan, *, num_steps=3):
-        train, pack = toy
+        train, _, pack = toy
         network = make_network(plan.model, num_classes=3, seed=1)
         objective = Objective.of(plan.loss, several=False, train=train, classes=CLASSES, device=CPU)
         engine = Engine(network, objective, recipe=plan, num_classes=3, device=CPU, seed=1)
@@ -179,7 +166,7 @@ def test_an_error_or_ctrl_c_in_the_sweep_leaves_nothing_changed_either(begun):
 
 
 def test_the_users_network_and_generators_stay_as_they_were(toy):
-    train, pack = toy
+    train, _, pack = toy
     plan = recipe()
     network = make_network(plan.model, num_classes=3, seed=1)
     weights = {key: value.clone() for key, value in network.module.state_dict().items()}

@@ -16,8 +16,6 @@ from safetensors.torch import load_file
 
 from kit.config import recipe_from_dict
 from kit.errors import ConfigError
-from kit.plan import plan_run
-from kit.store.pack import pack_images
 from kit.train.loop import fit
 from kit.train.model import make_network
 from kit.train.state import BEFORE, MAGIC, NEWEST, SaveClock, clear_states, read_state, save_interval, write_state
@@ -84,17 +82,6 @@ def test_thirty_kills_at_random_moments_change_no_bit_of_weights_losses_and_rate
 
 
 # Damaged states.
-
-
-@pytest.fixture(scope="module")
-def toy(trained_root):
-    """The toy's training rows (18), its test rows (6) and its pack."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KIT_HOME", str(trained_root / "home"))
-        patch.setenv("KIT_COMPETITIONS", str(trained_root / "competitions"))
-        samples = plan_run("toy", say=lambda line: None).samples
-        pack = pack_images(samples, store_size=32, say=lambda line: None)
-    return samples.train, samples.test, pack
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 import torch
 from forked_trainings import CLASSES
 from safetensors.torch import load_file
-from test_resume import toy  # noqa: F401 (a fixture)
 from torch import nn
 
 from kit.config import recipe_from_dict
@@ -33,7 +32,7 @@ def recipe(*, name="test_efficientnet_gn", image_size=32, start_size=0, **schedu
 
 
 @pytest.fixture
-def fit_toy(toy, tmp_path):  # noqa: F811
+def fit_toy(toy, tmp_path):
     """Return a function that trains on 18 images, some counting more than others."""
 
     def call(plan, *, folder="model", origin="none", **options):
@@ -48,7 +47,7 @@ def fit_toy(toy, tmp_path):  # noqa: F811
 
 
 @pytest.fixture
-def engine_of(toy):  # noqa: F811
+def engine_of(toy):
     """Return a function that gives an engine in its second stage and a step of 8 images."""
 
     def make(plan):
@@ -68,7 +67,7 @@ def engine_of(toy):  # noqa: F811
 @pytest.mark.parametrize(("batch_size", "micro_batch"), [(8, 0), (8, 4), (8, 2), (6, 3), (5, 0), (2, 0), (17, 0)])
 @pytest.mark.parametrize("num_images", [1, 2, 3, 9, 17, 18])
 def test_an_epoch_is_dealt_into_equal_steps_in_which_no_portion_has_a_single_image(
-    toy,  # noqa: F811
+    toy,
     batch_size,
     micro_batch,
     num_images,

@@ -14,7 +14,7 @@ import pytest
 import torch
 from forked_trainings import CLASSES
 from safetensors.torch import load_file
-from test_resume import forker, left_in, plain_recipe, toy  # noqa: F401 (fixtures)
+from test_resume import forker, left_in, plain_recipe  # noqa: F401 (a fixture)
 from toys import make_toy_competition
 
 from kit.config import recipe_from_dict
@@ -236,7 +236,7 @@ def test_what_was_kept_before_the_disk_was_full_is_gone_on_with(forker, tmp_path
 
 
 @pytest.fixture
-def fit_toy(toy, monkeypatch):  # noqa: F811
+def fit_toy(toy, monkeypatch):
     """Return a function that trains on the toy and gives (network, what `fit` returned, what it said)."""
     monkeypatch.setenv("KIT_SAVE_SECONDS", "0")
 

@@ -13,9 +13,8 @@ from torch import nn
 from kit.config import ModelConfig, Recipe, recipe_from_dict
 from kit.errors import ConfigError, TrainingError, WeightsError
 from kit.fit.limits import total_memory
-from kit.plan import plan_run
 from kit.rules import FoldRule
-from kit.store.pack import Pack, pack_images
+from kit.store.pack import Pack
 from kit.train.checkpoint import load_checkpoint, save_checkpoint
 from kit.train.depth import depth_groups, head_names, optimizer_groups
 from kit.train.inference import mixed_precision, predict_probabilities
@@ -39,17 +38,6 @@ def recipe(**schedule) -> Recipe:
             "schedule": {"frozen_epochs": 0, "epochs": 1, "lr": 3e-3, "lr_spread": 1.0, "batch_size": 8, **schedule},
         }
     )
-
-
-@pytest.fixture(scope="module")
-def toy(trained_root):
-    """The toy's training rows (18), its test rows (6) and its pack."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KIT_HOME", str(trained_root / "home"))
-        patch.setenv("KIT_COMPETITIONS", str(trained_root / "competitions"))
-        samples = plan_run("toy", say=lambda line: None).samples
-        pack = pack_images(samples, store_size=32, say=lambda line: None)
-    return samples.train, samples.test, pack
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from forked_trainings import CLASSES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from test_resume import toy  # noqa: F401 (a fixture)
 from torch import nn
 
 from kit.config import recipe_from_dict
@@ -74,7 +73,7 @@ DROPPING = recipe(drop_rate=0.3)
 class Steps:
     """An engine and the steps of both its stages, taken one by one."""
 
-    def __init__(self, toy, plan, *, memory=None):  # noqa: F811
+    def __init__(self, toy, plan, *, memory=None):
         train, _, pack = toy
         network = make_network(plan.model, num_classes=3, seed=1)
         train = train.assign(weight=np.linspace(0.5, 2, len(train)))
@@ -148,7 +147,7 @@ def runs_out(engine, place, *, at=0):
 @given(number=st.integers(0, NUM_STEPS - 1), place=st.sampled_from(PLACES), at=st.integers(0, 60))
 @example(number=2, place="average", at=0)
 @example(number=4, place="optimizer", at=0)
-def test_a_step_in_which_memory_ran_out_anywhere_is_bit_by_bit_the_step_in_two_portions(toy, number, place, at):  # noqa: F811
+def test_a_step_in_which_memory_ran_out_anywhere_is_bit_by_bit_the_step_in_two_portions(toy, number, place, at):
     # With dropout, BatchNorm on batch statistics, mixed images, clipping, a moving average, images that count more.
     at = at if place in ("forward", "backward", "the optimizer's state") else 0
     disturbed, found = Steps(toy, DROPPING), []
@@ -173,7 +172,7 @@ def test_a_step_in_which_memory_ran_out_anywhere_is_bit_by_bit_the_step_in_two_p
 
 
 @pytest.mark.parametrize(("place", "number"), [(place, k) for place in PLACES[:4] for k in (0, FIRST)])
-def test_memory_runs_out_at_the_first_step_of_a_stage_at_all_of_these_places(toy, place, number):  # noqa: F811
+def test_memory_runs_out_at_the_first_step_of_a_stage_at_all_of_these_places(toy, place, number):
     steps = Steps(toy, DROPPING)
     for k in range(number + 1):
         steps.reach(k)
@@ -184,7 +183,7 @@ def test_memory_runs_out_at_the_first_step_of_a_stage_at_all_of_these_places(toy
     assert fired == [place]
 
 
-def test_an_error_of_another_kind_is_left_alone(toy):  # noqa: F811
+def test_an_error_of_another_kind_is_left_alone(toy):
     steps = Steps(toy, DROPPING)
     steps.reach(0)
     steps.engine.module.register_forward_hook(lambda *_: 1 / 0)
@@ -209,7 +208,7 @@ class Forgetful(nn.Module):
         return self.head
 
 
-def test_buffers_that_a_module_replaces_and_generators_of_all_libraries_are_put_back(toy):  # noqa: F811
+def test_buffers_that_a_module_replaces_and_generators_of_all_libraries_are_put_back(toy):
     found = []
     for place in (None, "backward"):
         steps = Steps(toy, DROPPING)
@@ -229,7 +228,7 @@ def test_buffers_that_a_module_replaces_and_generators_of_all_libraries_are_put_
     assert found[0] == found[1]
 
 
-def test_an_optimizer_that_fails_while_it_changes_weights_ends_the_training_with_a_way_to_go_on(toy, monkeypatch):  # noqa: F811
+def test_an_optimizer_that_fails_while_it_changes_weights_ends_the_training_with_a_way_to_go_on(toy, monkeypatch):
     steps = Steps(toy, DROPPING)
     steps.reach(0)
     steps.take(0)
@@ -275,7 +274,7 @@ def narrow(tmp_path, *, most, norm="nn.Identity"):
 
 
 @pytest.fixture
-def fit_toy(toy, tmp_path, monkeypatch):  # noqa: F811
+def fit_toy(toy, tmp_path, monkeypatch):
     """Return a function that trains on the toy, and gives (weights, what `fit` returned, what it said)."""
     monkeypatch.setenv("KIT_SAVE_SECONDS", "0")
 
@@ -383,7 +382,7 @@ def test_the_record_of_a_model_says_how_many_images_there_was_memory_for(toy_com
 
 
 @pytest.mark.parametrize("limit", [8, 3])
-def test_prediction_takes_fewer_images_at_once_too(toy, limit):  # noqa: F811
+def test_prediction_takes_fewer_images_at_once_too(toy, limit):
     _, test, pack = toy
 
     class Little(nn.Module):
@@ -442,7 +441,7 @@ def wide(num_classes):
 """
 
 
-def wide(tmp_path, toy, *, image_size=64, **options):  # noqa: F811
+def wide(tmp_path, toy, *, image_size=64, **options):
     """Train a network that keeps 2 MiB of each image of 64 pixels, 8 of one of 128; what `fit` gave and said."""
     (tmp_path / "wide.py").write_text(WIDE)
     plan = recipe(name=f"{tmp_path}/wide.py:wide", augment={}, frozen_epochs=0, batch_size=16, average_decay=0.0)
@@ -474,7 +473,7 @@ def in_a_child(work):
     return json.loads(text)
 
 
-def test_an_allocator_that_fails_is_answered_with_smaller_portions(toy, tmp_path):  # noqa: F811
+def test_an_allocator_that_fails_is_answered_with_smaller_portions(toy, tmp_path):
     import resource
 
     def work():
@@ -490,7 +489,7 @@ def test_an_allocator_that_fails_is_answered_with_smaller_portions(toy, tmp_path
     np.testing.assert_allclose(losses, expected.losses, rtol=1e-5)
 
 
-def test_resident_memory_stays_below_a_limit_by_smaller_portions(toy, tmp_path):  # noqa: F811
+def test_resident_memory_stays_below_a_limit_by_smaller_portions(toy, tmp_path):
     def work():
         wide(tmp_path / "warm", toy)  # what is loaded at the first step is no part of what a portion takes
         give_freed_memory_back(CPU)
@@ -505,7 +504,7 @@ def test_resident_memory_stays_below_a_limit_by_smaller_portions(toy, tmp_path):
     assert over < 0
 
 
-def test_memory_that_was_freed_long_ago_makes_no_portion_smaller(toy):  # noqa: F811
+def test_memory_that_was_freed_long_ago_makes_no_portion_smaller(toy):
     def work():
         limit = Limit(num_bytes=resident_bytes() + 150 * 2**20, source="asked for", asked=True)
         steps = Steps(toy, DROPPING, memory=limit)
@@ -520,7 +519,7 @@ def test_memory_that_was_freed_long_ago_makes_no_portion_smaller(toy):  # noqa: 
     assert in_a_child(work) == [True, None, True]
 
 
-def test_a_limit_below_what_is_there_already_is_one_paragraph(toy, tmp_path):  # noqa: F811
+def test_a_limit_below_what_is_there_already_is_one_paragraph(toy, tmp_path):
     limit = Limit(num_bytes=2**20, source="asked for", asked=True)
     with pytest.raises(TrainingError) as caught:
         wide(tmp_path, toy, memory=limit)
@@ -553,7 +552,7 @@ def huge(num_classes):
 """
 
 
-def test_a_device_that_has_no_memory_for_the_weights_is_one_paragraph(toy, tmp_path, fit_toy):  # noqa: F811
+def test_a_device_that_has_no_memory_for_the_weights_is_one_paragraph(toy, tmp_path, fit_toy):
     (tmp_path / "huge.py").write_text(HUGE)
     with pytest.raises(TrainingError, match="cpu has no memory for this training, even without the activations"):
         fit_toy(recipe(name=f"{tmp_path}/huge.py:huge", frozen_epochs=0))
