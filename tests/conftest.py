@@ -1,5 +1,6 @@
 """Every test: no network, no account, one thread, and a KIT_HOME of its own."""
 
+import gc
 import os
 import shutil
 import sys
@@ -168,6 +169,13 @@ def site() -> Iterator[Site]:
 def collect(tmp_path: Path, site: Site) -> Callable[..., object]:
     """Return the function that collects from `site` (see `scrape_site.collector`)."""
     return collector(tmp_path, site)
+
+
+@pytest.fixture(scope="module")
+def no_open_connections() -> Iterator[None]:
+    """Collect them at the end of the module, where the warning about them is awaited; see `hosting`."""
+    yield
+    gc.collect()
 
 
 FORKING = ("test_distributed.py", "test_train_memory.py")

@@ -23,6 +23,12 @@ from kit.host.hosted import HostedCompetition
 from kit.host.server import serve
 from kit.rules import SubmissionRule
 
+# Kaggle's client leaves the connections of its transfers to the garbage collector.
+CONNECTIONS_LEFT_OPEN = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("no_open_connections"),
+]
+
 NOON = datetime(2026, 11, 21, 12)
 NUM_IMAGES = 200
 IDS = tuple(f"img{k:03d}" for k in range(NUM_IMAGES))

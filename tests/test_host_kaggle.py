@@ -1,6 +1,5 @@
 """The real, unmodified `kaggle` client takes a hosted competition for Kaggle: command and library."""
 
-import gc
 import io
 import time
 import zipfile
@@ -10,21 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosting import FILES, guesses, kaggle, kaggle_settings, make_hosted, write_hosting
+from hosting import CONNECTIONS_LEFT_OPEN, FILES, guesses, kaggle, kaggle_settings, make_hosted, write_hosting
 
 from kit.host.connections import Server
 from kit.host.faults import Faults, Refusal
 from kit.host.server import serve
 
-# The client leaves the connection of a download to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_open_connections() -> Iterator[None]:
-    """Collect them here, where the warning about them is awaited."""
-    yield
-    gc.collect()
+pytestmark = CONNECTIONS_LEFT_OPEN
 
 
 BIG = {"big.bin": bytes(range(251)) * 12_000}  # 3 MB: the client writes what it got in pieces of 1 MiB

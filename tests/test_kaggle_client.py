@@ -1,6 +1,5 @@
 """Kaggle: its real client talks to a server on this machine that answers as Kaggle does, for good and ill."""
 
-import gc
 import io
 import json
 import os
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hosting import CONNECTIONS_LEFT_OPEN
 from local_server import Handler, Server, running
 from toys import competition, write_files
 
@@ -20,8 +20,7 @@ from kit.kaggle.credentials import credentials_place, without_secrets
 from kit.kaggle.downloads import download_competition
 from kit.rules import SourceFile, SourceSet
 
-# The client leaves the connection of a download to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = CONNECTIONS_LEFT_OPEN
 
 LIST, DOWNLOAD = "ListDataFiles", "DownloadDataFiles"
 LOGIN = "IntrospectToken"
@@ -34,13 +33,6 @@ def zip_bytes(files: dict[str, bytes]) -> bytes:
         for name, content in files.items():
             bundle.writestr(name, content)
     return buffer.getvalue()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_open_connections() -> Iterator[None]:
-    """Collect them here, where the warning about them is awaited."""
-    yield
-    gc.collect()
 
 
 class Kaggle(Handler):

@@ -1,17 +1,15 @@
 """What submissions tell together: noise, the two finals, the plot, the standing; and what a hostile board cannot do."""
 
-import gc
 import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hosting import FILES, TRUTH
+from hosting import CONNECTIONS_LEFT_OPEN, FILES, TRUTH
 from kaggle_account import answers, finished_run, hosting, set_clock
 from typer import Typer
 from typer.testing import CliRunner
@@ -29,14 +27,7 @@ from kit.kaggle.standing import read_leaderboard, standing
 from kit.kaggle.submissions import Ledger, Submission
 from kit.kaggle.submit import submit
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_open_connections() -> Iterator[None]:
-    """Collect them here, where the warning about them is awaited."""
-    yield
-    gc.collect()
+pytestmark = CONNECTIONS_LEFT_OPEN
 
 
 @pytest.fixture

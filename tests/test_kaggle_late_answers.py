@@ -1,9 +1,7 @@
 """An upload that took longer than a minute: its answer is still looked for, and it is still submitted once."""
 
-import gc
-from collections.abc import Iterator
-
 import pytest
+from hosting import CONNECTIONS_LEFT_OPEN
 from kaggle_account import answers, finished_run, hosting, set_clock
 
 from kit.errors import SubmissionError
@@ -13,15 +11,7 @@ from kit.kaggle.client import KaggleError
 from kit.kaggle.submissions import Ledger
 from kit.kaggle.submit import submit
 
-# The client leaves the connection of an upload to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_open_connections() -> Iterator[None]:
-    """Collect them here, where the warning about them is awaited."""
-    yield
-    gc.collect()
+pytestmark = CONNECTIONS_LEFT_OPEN
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """Credentials and servers: who is logged in where, and what is never sent to whom."""
 
-import gc
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hosting import CONNECTIONS_LEFT_OPEN
 from kaggle_account import hosting, set_clock
 
 from kit.errors import ConfigError
@@ -14,15 +13,7 @@ from kit.kaggle.account import check_login
 from kit.kaggle.client import KaggleError
 from kit.kaggle.credentials import own_server, readable_by_others
 
-# The client leaves connections to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_open_connections() -> Iterator[None]:
-    """Collect them here, where the warning about them is awaited."""
-    yield
-    gc.collect()
+pytestmark = CONNECTIONS_LEFT_OPEN
 
 
 @pytest.fixture

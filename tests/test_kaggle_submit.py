@@ -1,14 +1,12 @@
 """Submitting: checked before, sent once, and no fault on the way sends it twice or loses it."""
 
-import gc
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from hosting import csv_of, guesses
+from hosting import CONNECTIONS_LEFT_OPEN, csv_of, guesses
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from kaggle_account import answers, finished_run, hosting, set_clock
@@ -24,17 +22,9 @@ from kit.kaggle.client import KaggleError, TryLaterError
 from kit.kaggle.submissions import Ledger, intent_facts
 from kit.kaggle.submit import submit
 
-# The client leaves the connection of an upload to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = CONNECTIONS_LEFT_OPEN
 
 START, CREATE, LIST = "StartSubmissionUpload", "CreateSubmission", "ListSubmissions"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_open_connections() -> Iterator[None]:
-    """Collect them here, where the warning about them is awaited."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """What a learner's answers become: something to look at, a score beside published ones, a file that is handed in."""
 
 import csv
-import gc
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hosting import CONNECTIONS_LEFT_OPEN
 from kaggle_account import set_clock
 from toys import coloured_png, write_files
 
@@ -19,15 +18,7 @@ from kit.judge.test_ledger import read_chain
 from kit.kaggle.lint import lint
 from kit.learner.comparison import compare_learner
 
-# The client leaves the connection of an upload to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_open_connections() -> Iterator[None]:
-    """Collect them here, where the warning about them is awaited."""
-    yield
-    gc.collect()
+pytestmark = CONNECTIONS_LEFT_OPEN
 
 
 def quiet(line: str) -> None:
