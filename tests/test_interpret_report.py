@@ -13,7 +13,7 @@ from kit.board.records import all_records
 from kit.errors import ConfigError, DataError
 from kit.home import family
 from kit.interpret.cases import top_losses
-from kit.interpret.confusion import confusion
+from kit.interpret.confusion import Confusion, confusion
 from kit.interpret.drawing import both_shortened, png_of, shortened
 from kit.interpret.embedding import EmbeddingMap
 from kit.interpret.interpretation import Interpretation, interpret
@@ -136,6 +136,41 @@ def test_of_hundreds_of_classes_the_matrix_shows_those_with_the_most_wrong_answe
     figure = plot_confusion(confusion(predictions), max_classes=4)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [f"class {k}" for k in (0, 1, 2, 7)]
     assert "the 4 of 200 classes with the most wrong answers" in figure.axes[0].get_title()
+
+
+def drawn_matrix(counts):
+    """Draw a matrix of counts; give the luminance of each cell as drawn, by WCAG, and the texts in the cells."""
+    counts = np.array(counts)
+    names = tuple(f"class {k}" for k in range(len(counts)))
+    figure = plot_confusion(Confusion(classes=names, counts=counts, values=counts.astype(float), normalise="none"))
+    picture = figure.axes[0].images[0]
+    colours = picture.to_rgba(picture.get_array())[..., :3]
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722), figure.axes[0].texts
+
+
+def test_a_handful_of_mistakes_of_two_classes_is_nothing_like_hundreds_of_right_answers():
+    luminance, _ = drawn_matrix([[300, 5], [2, 280]])
+    assert luminance[0, 0] < luminance[1, 1] < 0.1 and luminance[1, 0] > luminance[0, 1] > 0.6
+
+
+def test_a_single_mistake_beside_a_hundred_right_answers_is_told_from_none():
+    luminance, _ = drawn_matrix([[100, 1, 0], [0, 100, 0], [0, 4, 100]])
+    assert luminance[0, 2] - luminance[0, 1] > 0.1 < luminance[0, 1] - luminance[2, 1]
+
+
+def test_the_number_in_a_cell_is_readable_whatever_the_colour():
+    luminance, texts = drawn_matrix(np.arange(1, 122).reshape(11, 11))
+    assert len(texts) == 121
+    for text in texts:
+        column, row = text.get_position()
+        lighter, darker = sorted((luminance[row, column], {"white": 1, "black": 0}[text.get_color()]), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5  # WCAG 2.2, 1.4.3, for small text
+
+
+def test_a_matrix_of_no_images_is_drawn():
+    luminance, texts = drawn_matrix([[0, 0], [0, 0]])
+    assert (luminance > 0.9).all() and len(texts) == 0
 
 
 def test_the_map_rings_wrong_answers_and_counts_them():

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kit.interpret.confusion import Confusion
 from kit.interpret.drawing import BLUE, SOFT, sentence, shortened
@@ -26,12 +27,15 @@ def plot_confusion(
 ) -> "Figure":
     """Return a figure of a confusion matrix: rows are actual, columns predicted classes.
 
+    Colours follow the square root of the values, from 0 to the largest.
+
     Args:
         found: of `kit.interpret.confusion.confusion`.
         figsize: width and height in inches; default: by the number of classes.
         dpi: pixels per inch; default: matplotlib's.
         max_classes: of more classes only those with the most wrong answers, given or got, are shown; the title says so.
     """
+    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     shown = _with_most_errors(found, max_classes)
@@ -39,10 +43,10 @@ def plot_confusion(
     side = 4.0 + 0.27 * num
     figure = Figure(figsize=figsize or (side + 0.6, side), dpi=dpi, layout="constrained")
     axes = figure.add_subplot()
-    # The diagonal of a good network would leave all else white: colours end where wrong answers do.
-    wrong = shown.values - np.diag(np.diag(shown.values))
-    darkest = float(wrong.max(initial=0)) or float(shown.values.max(initial=0)) or 1.0
-    picture = axes.imshow(shown.values, cmap="Blues", vmin=0, vmax=darkest)
+    # By the counts themselves the diagonal of a good network would leave all else white; ending where mistakes do, a
+    # handful of them would be as dark as hundreds of right answers.
+    norm = PowerNorm(gamma=0.5, vmin=0, vmax=float(shown.values.max(initial=0)) or 1.0)
+    picture = axes.imshow(shown.values, cmap="Blues", norm=norm)
     names = [shortened(name, NAME_LENGTH) for name in shown.classes]
     font = 9 if num > 12 else 11
     axes.set_xticks(
@@ -60,6 +64,7 @@ def plot_confusion(
     axes.set_yticks(np.arange(num - 1) + 0.5, minor=True)
     axes.grid(visible=True, which="minor", color="0.93", linewidth=0.5)
     axes.tick_params(which="minor", length=0)
+    colours = picture.to_rgba(shown.values)  # (C, C, 4)
     for row, column in zip(*np.nonzero(shown.counts), strict=True):
         value = shown.values[row, column]
         text = str(int(value)) if found.normalise == "none" else f"{value:.2f}".replace("0.", ".")
@@ -70,10 +75,17 @@ def plot_confusion(
             ha="center",
             va="center",
             fontsize=8 if num > 12 else 11,
-            color="white" if value > 0.55 * darkest else "black",
+            color=_readable_on(colours[row, column]),
         )
-    figure.colorbar(picture, ax=axes, shrink=0.6, extend="max", label=what.get(found.normalise, "share of all images"))
+    figure.colorbar(picture, ax=axes, shrink=0.6, label=what.get(found.normalise, "share of all images"))
     return figure
+
+
+def _readable_on(colour: NDArray[np.float64]) -> str:
+    """Return black or white, whichever has more contrast on sRGB (3,) or (4,) in [0, 1], by WCAG's luminance."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear[:3] @ (0.2126, 0.7152, 0.0722))
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
 def _with_most_errors(found: Confusion, max_classes: int) -> Confusion:
