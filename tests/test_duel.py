@@ -178,6 +178,20 @@ def test_the_command_prints_scores_difference_folds_and_what_could_be_shown(kit,
     assert content["kinds"][0]["metrics"][0]["verdict"] == "better"
 
 
+def test_long_draws_are_told_on_stderr_alone(kit, toy_competition, monkeypatch):
+    slug = toy_competition(classes=CLASSES)
+    run("toy-new", answers(SECOND), metrics=("accuracy", "roc_auc"))
+    run("toy-old", answers(FIRST), metrics=("accuracy", "roc_auc"))
+    arguments = ("compare", slug, "--run", "toy-new", "--against", "toy-old")
+    quiet = [kit(*arguments), kit(*arguments, "--json")]
+    assert [err for _, _, err in quiet] == ["", ""]
+    monkeypatch.setattr("kit.progress.QUIET_SECONDS", 0.0)
+    told = [kit(*arguments), kit(*arguments, "--json")]
+    assert [out for _, out, _ in told] == [out for _, out, _ in quiet]
+    for _, _, err in told:
+        assert "roc_auc: interval: 1,000 of 1,000 draws" in err and "roc_auc: randomisation test: 1,000 of" in err
+
+
 def test_the_command_imports_no_torch(toy_competition):
     slug = toy_competition(classes=CLASSES)
     run("toy-new", answers(SECOND))

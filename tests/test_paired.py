@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import DataError
+from kit.judge.bootstrap import CHUNK_BYTES
 from kit.judge.paired import compare_pairs, mcnemar
 from kit.judge.predict import Predictions
 from kit.metrics import METRICS
@@ -216,3 +217,15 @@ def test_images_without_a_label_cannot_be_compared():
     unlabelled = Predictions(**{**vars(predictions([True, True])), "labels": ("a", "")})
     with pytest.raises(DataError, match="1 of 2 predicted images have no known label"):
         compare_pairs([unlabelled], [unlabelled], metric="accuracy")
+
+
+def test_long_draws_tell_how_far_they_are_and_the_numbers_are_the_same(monkeypatch):
+    first, second = predictions([False] * 40 + [True] * 60), predictions([True] * 95 + [False] * 5)
+    monkeypatch.setattr("kit.judge.paired.CHUNK_BYTES", CHUNK_BYTES // 2**15)  # one draw at a time, as of many images
+    quiet, said = compare_pairs([first], [second], metric="roc_auc", num_draws=50), []
+    monkeypatch.setattr("kit.progress.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("kit.progress.LINE_SECONDS", 0.0)
+    assert compare_pairs([first], [second], metric="roc_auc", num_draws=50, say=said.append) == quiet
+    assert said[0].startswith("interval: 50 of 50 draws of the bootstrap")
+    assert [line for line in said if line.startswith("randomisation test: 25 of 50 draws, ")]
+    assert said[-1].startswith("randomisation test: 50 draws in ")

@@ -17,6 +17,7 @@ from kit.judge.published import smallest_paired_difference
 from kit.judge.repeats import FoldSpread, FoldTest, compare_folds, holm, over_folds
 from kit.judge.statistics import verdict_on
 from kit.metrics import METRICS, score, undefined_classes
+from kit.progress import Say, silent, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class Duel:
         return asdict(self)
 
 
-def duel(run: RunRecord, against: RunRecord, *, classes: Sequence[str]) -> Duel:
+def duel(run: RunRecord, against: RunRecord, *, classes: Sequence[str], say: Say = silent) -> Duel:
     """Compare two finished runs by their predictions of the same images.
 
     Per kind of predictions that both have, and per metric in which both were scored: the paired difference
@@ -80,6 +81,7 @@ def duel(run: RunRecord, against: RunRecord, *, classes: Sequence[str]) -> Duel:
         run: that is asked about.
         against: the other.
         classes: of the competition, in order.
+        say: takes lines of progress.
 
     Raises:
         DataError: no kind of predictions is there of both, with known labels, of the same images and classes.
@@ -91,7 +93,7 @@ def duel(run: RunRecord, against: RunRecord, *, classes: Sequence[str]) -> Duel:
     kinds, left_out = [], {}
     for ours, other in shared:
         try:
-            kinds.append(_duel_of_kind(run, ours, against, other, classes=classes))
+            kinds.append(_duel_of_kind(run, ours, against, other, classes=classes, say=say))
         except DataError as error:
             left_out[ours.kind] = str(error)
     if not kinds:
@@ -104,11 +106,11 @@ def duel(run: RunRecord, against: RunRecord, *, classes: Sequence[str]) -> Duel:
 
 
 def _duel_of_kind(
-    run: RunRecord, ours: Result, against: RunRecord, theirs: Result, *, classes: Sequence[str]
+    run: RunRecord, ours: Result, against: RunRecord, theirs: Result, *, classes: Sequence[str], say: Say
 ) -> KindDuel:
     first, second = (_predictions(record, ours.kind, classes) for record in (against, run))
     names = [name for name in ours.scores if name in theirs.scores and name in METRICS]
-    pairs = {name: compare_pairs([first], [second], metric=name) for name in names}
+    pairs = {name: compare_pairs([first], [second], metric=name, say=within(say, name)) for name in names}
     second = _in_order(second, first.image_ids)
     why = _no_verdict(ours, theirs)
     right = next((name for name in ("accuracy", "exact_match") if name in pairs), None)

@@ -98,7 +98,7 @@ def _compare_two(competition: "Competition", run: str | None, against: str, *, a
         )
     records = [find_record(run), find_record(against)]
     _refuse_other_competition(records, competition.slug)
-    found = duel(*records, classes=competition.classes)
+    found = duel(*records, classes=competition.classes, say=say)
     if as_json:
         print_json(found.as_dict())
     else:

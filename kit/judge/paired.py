@@ -13,6 +13,7 @@ from kit.judge.predict import Predictions
 from kit.judge.repeats import wide_enough
 from kit.judge.statistics import CONFIDENCE, LEVEL, NUM_DRAWS, SHARES, verdict_on
 from kit.metrics import METRICS, Probabilities, Truth
+from kit.progress import Counter, Say, silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ def compare_pairs(
     metric: str,
     seed: int = 0,
     num_draws: int = NUM_DRAWS,
+    say: Say = silent,
 ) -> Difference:
     """Compare two ways of training by their predictions of the same images.
 
@@ -101,6 +103,7 @@ def compare_pairs(
         metric: a key of METRICS.
         seed: of the bootstrap.
         num_draws: of the bootstrap.
+        say: takes lines of progress, where many images and classes take long.
 
     Raises:
         DataError: predictions are not of the same images, classes or truth; or an image's truth is not known.
@@ -126,7 +129,7 @@ def compare_pairs(
     def gained(counts: Counts) -> Counts:
         return np.asarray(np.mean([b(counts) - a(counts) for a, b in pairs], axis=0))
 
-    draws = draws_of(gained, strata_of(truth), num_draws=num_draws, seed=seed)
+    draws = draws_of(gained, strata_of(truth), num_draws=num_draws, seed=seed, say=say)
     of_images = 0.0 if no_spread(draws) else float(np.nanvar(draws))
     half, student, over = _half_width(mean, of_images, by_seed, num_images=len(truth))
     p_by_seed = tuple(_mcnemar_of(metric, truth, a, b) for a, b in zip(theirs, ours, strict=True) if metric in SHARES)
@@ -136,7 +139,8 @@ def compare_pairs(
         p_value = max(p_value, *p_by_seed)
     elif p_value < LEVEL:
         answered = list(zip(theirs, ours, strict=True))
-        p_value = max(p_value, _randomised(metric, truth, answered, differ, num_draws=num_draws, seed=seed))
+        randomised = _randomised(metric, truth, answered, differ, num_draws=num_draws, seed=seed, say=say)
+        p_value = max(p_value, randomised)
     wide = wide_enough(half, mean=mean, p_value=p_value) if p_value > student else half
     return Difference(
         metric=metric,
@@ -180,6 +184,7 @@ def _randomised(
     *,
     num_draws: int,
     seed: int,
+    say: Say,
 ) -> float:
     """Return the p of Fisher's randomisation test of the mean difference; 0 where no draw comes up to it.
 
@@ -193,6 +198,7 @@ def _randomised(
         differ: (N,), images on which the coin decides anything.
         num_draws: how often coins are tossed.
         seed: of numpy's generator.
+        say: takes lines of progress.
     """
     twice = np.concatenate([truth, truth])
     scores = [weighted(metric, twice, np.concatenate(pair)) for pair in answered]
@@ -204,9 +210,12 @@ def _randomised(
     random, reached = np.random.default_rng(seed), 0
     least = float(apart(np.zeros((len(truth), 1)))[0]) - 1e-12
     in_chunk = max(1, CHUNK_BYTES // (16 * len(truth)))
-    for done in range(0, num_draws, in_chunk):
-        coins = random.random((len(truth), min(in_chunk, num_draws - done))) < 0.5
-        reached += int((apart((coins & differ[:, None]).astype(np.float64)) >= least).sum())
+    with Counter("randomisation test", total=num_draws, unit="draws", say=say) as counter:
+        for done in range(0, num_draws, in_chunk):
+            now = min(in_chunk, num_draws - done)
+            coins = random.random((len(truth), now)) < 0.5
+            reached += int((apart((coins & differ[:, None]).astype(np.float64)) >= least).sum())
+            counter.add(now)
     return (reached + 1) / (num_draws + 1) if reached else 0.0
 
 
