@@ -36,14 +36,24 @@ html_title = "competition-kit"
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 html_show_sourcelink = False
+html_show_copyright = False
 html_copy_source = False
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
 
 def marked_up(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Read docstrings as they are written: a backtick means code, a bar is a bar."""
-    lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line).replace("|", r"\|") for line in lines]
+    """Read docstrings as they are written: a backtick means code, three of them a block of it, a bar is a bar."""
+    read, in_block = [], False
+    for line in lines:
+        if line.lstrip().startswith("```"):
+            in_block = not in_block
+            read += ["", line.replace("```", ".. code-block:: "), ""] if in_block else [""]
+        elif in_block:
+            read.append(f"    {line}")
+        else:
+            read.append(re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line).replace("|", r"\|"))
+    lines[:] = read
 
 
 def setup(app: Sphinx) -> None:

@@ -1,4 +1,4 @@
-"""The site of the docs: built without a warning, and it loads nothing from elsewhere."""
+"""The site of the docs: built without a warning, loads nothing from elsewhere, and fits a telephone."""
 
 import re
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +59,35 @@ def test_a_page_loads_nothing_from_elsewhere(built):
 
 def test_nothing_of_the_machine_that_built_it_is_on_a_page(built):
     assert [path for path in built.rglob("*.html") if str(ROOT) in path.read_text(encoding="utf-8")] == []
+
+
+def test_an_example_in_a_docstring_is_a_block_of_code(built):
+    text = (built / "api" / "learner.html").read_text(encoding="utf-8")
+    assert '<div class="highlight-python notranslate">' in text and "`python" not in text
+
+
+@pytest.mark.browser
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_in_a_browser_no_page_and_no_command_is_wider_than_its_place(built):
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    from playwright.sync_api import sync_playwright
+
+    said, wide = [], []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
+        page = chromium.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        for file in sorted(built.rglob("*.html")):
+            page.goto(file.as_uri())
+            for width in (1280, 420):
+                page.set_viewport_size({"width": width, "height": 800})
+                if page.evaluate("document.documentElement.scrollWidth") > width or page.evaluate(
+                    "[...document.querySelectorAll('.highlight-sh pre')].some(e => e.scrollWidth > e.clientWidth)"
+                ):
+                    wide.append((file.name, width))
+        chromium.close()
+    assert (said, wide) == ([], [])
