@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from packs import await_reading_ahead
 from scrape_site import Site, collector
 from toys import make_toy_competition
 
@@ -176,6 +177,13 @@ def no_open_connections() -> Iterator[None]:
     """Collect them at the end of the module, where the warning about them is awaited; see `hosting`."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def packs_are_read() -> Iterator[None]:
+    """Let no thread that reads a pack ahead outlive its test: others count threads and open files."""
+    yield
+    await_reading_ahead()
 
 
 FORKING = ("test_distributed.py", "test_train_memory.py")

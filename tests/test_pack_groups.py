@@ -110,8 +110,6 @@ def test_a_pack_is_brought_to_memory_ahead_unless_it_is_large(many, monkeypatch)
         await_reading_ahead()
         return sum(num_bytes for thread, num_bytes in sent.items() if thread not in before)
 
-    await_reading_ahead()
-
     monkeypatch.setattr(os, "sendfile", noted)
     assert read_ahead(2 * size) == size
     assert read_ahead(2 * size - 1) == 0

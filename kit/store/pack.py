@@ -33,7 +33,7 @@ from kit.progress import Counter, Say
 from kit.store.arena import Arena
 from kit.store.decode import Image, central_square, printable, read_image, reduced
 from kit.store.room import full_disk_explained, spread, storage_that_fits
-from kit.store.store import JPEG_QUALITY, Layout, Pack, StoreSettings, open_pack
+from kit.store.store import CHUNKS_CHECKED, JPEG_QUALITY, Layout, Pack, StoreSettings, open_pack
 from kit.store.unfinished import Donor, Keys, Row, Unfinished, donor, group_rows, hashed, owned, unfinished
 
 if TYPE_CHECKING:
@@ -111,9 +111,10 @@ def pack_files(
         settings = StoreSettings(store_size=store_size, layout=layout, storage=kind)
         places.append((settings, family("packs") / fingerprint(repr(settings), content)[:20]))
     damaged = []
+    looked_at = None if verify else CHUNKS_CHECKED
     for settings, place in places:
         if place.is_dir():
-            if (pack := open_pack(place, settings, verify=verify)) is not None:
+            if (pack := open_pack(place, settings, chunks_checked=looked_at)) is not None:
                 return pack
             say(f"the pack {place} is damaged: decoding again")
             damaged.append(place)
@@ -123,7 +124,8 @@ def pack_files(
     work = place.with_name(f"{place.name}.unfinished")
     with owned(work, say=say):
         # Another process may have finished it while this one waited. Where it was damaged, few chunks would not tell.
-        if place.is_dir() and (pack := open_pack(place, settings, verify=place in damaged)) is not None:
+        looked_at = None if place in damaged else CHUNKS_CHECKED
+        if place.is_dir() and (pack := open_pack(place, settings, chunks_checked=looked_at)) is not None:
             shutil.rmtree(work)
             return pack
         outdated = _fill(work, place, settings, folder, image_ids=image_ids, paths=paths, keys=keys, say=say)
@@ -140,7 +142,7 @@ def pack_files(
             layout=layout,
             storage=settings.storage,
         )
-    opened = open_pack(place, settings)
+    opened = open_pack(place, settings, chunks_checked=1)  # each was right when it was written
     if opened is None:
         raise StorageError(
             f"The pack {place} was written and cannot be read back: the disk may be failing. "

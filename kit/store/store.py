@@ -188,10 +188,13 @@ def write_index(
     write_json(folder / "pack.json", about)
 
 
-def open_pack(folder: Path, settings: StoreSettings, *, verify: bool = False) -> Pack | None:
+def open_pack(folder: Path, settings: StoreSettings, *, chunks_checked: int | None = CHUNKS_CHECKED) -> Pack | None:
     """Return the pack in `folder`, or None if it is not whole.
 
-    Sizes and the index are checked, and of the images a few random chunks; `verify` checks every chunk.
+    Args:
+        folder: its place.
+        settings: it must have these.
+        chunks_checked: sizes and the index are checked, and of the images so many random chunks; None: all.
     """
     try:
         about = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
@@ -206,7 +209,7 @@ def open_pack(folder: Path, settings: StoreSettings, *, verify: bool = False) ->
         images, header = folder / settings.file_name, settings.header(len(shapes))
         if images.stat().st_size != len(header) + offsets[-1] or len(row_of) != len(shapes):
             return None
-        if not _chunks_are_whole(images, offsets, chunks, header=header, verify=verify):
+        if not _chunks_are_whole(images, offsets, chunks, header=header, most=chunks_checked):
             return None
         empty = offsets[-1] == 0  # which cannot be mapped
         pixels = np.zeros(0, np.uint8) if empty else np.memmap(images, dtype=np.uint8, mode="r", offset=len(header))
@@ -229,11 +232,11 @@ def _row_of(ids: bytes, ends: NDArray[np.int64]) -> dict[str, int]:
 
 
 def _chunks_are_whole(
-    images: Path, offsets: NDArray[np.int64], chunks: NDArray[np.int64], *, header: bytes, verify: bool
+    images: Path, offsets: NDArray[np.int64], chunks: NDArray[np.int64], *, header: bytes, most: int | None
 ) -> bool:
-    few = not verify and len(chunks) > CHUNKS_CHECKED
-    # A generator of its own: who seeded Python's draws what was meant.
-    chosen = random.Random().sample(range(len(chunks)), CHUNKS_CHECKED) if few else range(len(chunks))
+    chosen: Sequence[int] = range(len(chunks))
+    if most is not None and most < len(chunks):
+        chosen = random.Random().sample(chosen, most)  # of its own: who seeded Python's generator draws what was meant
     with images.open("rb") as file:
         if file.read(len(header)) != header:
             return False
