@@ -47,6 +47,7 @@ bench: $(VENV)/.ready .venv-peers/.ready
 	$(BIN)/python -m tests.bench.transfer --out $(OUT)/transfer
 	$(BIN)/python -m tests.bench.start --out $(OUT)/start
 	$(BIN)/python -m tests.bench.fashion --mirror $(FASHION) --out $(OUT)/fashion
+	$(BIN)/python -m tests.bench.own_models --mirror $(FASHION) --out $(OUT)/own-models
 	$(BIN)/python -m tests.bench.memory --out $(OUT)/memory.json
 	$(BIN)/python -m tests.bench.pruning --out $(OUT)/pruning
 	$(BIN)/python -m tests.bench.coverage
