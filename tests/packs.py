@@ -17,6 +17,14 @@ from kit.store.store import READ_AHEAD
 WAYS = {"straight to the disk": 1, "by way of the page cache": 2**40}  # bytes that go straight, at least
 
 
+NAMES = ["red/1", "red/2", "blue/3", "blue/4"]
+
+
+def four_images(folder: Path) -> Path:
+    """Write the images of NAMES, in folders of their colour."""
+    return write_files(folder, {f"{name}.png": coloured_png(name.split("/")[0], int(name[-1])) for name in NAMES})
+
+
 def hundred_images(folder: Path) -> Path:
     """Write a hundred different images of one size."""
     return write_files(folder, {f"{k:03d}.png": coloured_png("blue", k) for k in range(100)})
@@ -85,4 +93,4 @@ def small_disk(folder: Path, *, num_bytes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)  # a pack may stay mapped

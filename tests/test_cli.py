@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packs import small_disk
 from toys import tar_bytes, toy_images, write_files
 
 from kit.cli.main import main
@@ -192,30 +193,15 @@ def test_a_full_disk_leaves_nothing_half_written(toy_competition, own_home, refu
     assert [path for path in own_home.rglob("*") if path.is_file()] == []
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 8 MiB: the toy's data fits, its checkpoints do not."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)  # the pack stays mapped
-
-
-def test_a_disk_that_fills_while_a_checkpoint_is_written_is_explained(
-    toy_competition, small_disk, refused, monkeypatch
-):
-    slug = toy_competition()
-    monkeypatch.setenv("KIT_HOME", str(small_disk))
-    message = refused("run", slug, "--no-track", "--folds", "0")
-    assert message.startswith("The disk is full: ")
-    assert "last.safetensors" in message
-    assert not list(small_disk.rglob("*.part"))
-    assert not list(small_disk.rglob("*.safetensors"))
+def test_a_disk_that_fills_while_a_checkpoint_is_written_is_explained(toy_competition, tmp_path, refused, monkeypatch):
+    slug, disk = toy_competition(), tmp_path / "disk"
+    monkeypatch.setenv("KIT_HOME", str(disk))
+    with small_disk(disk, num_bytes=8 * 2**20):  # the toy's data fits, its checkpoints do not
+        message = refused("run", slug, "--no-track", "--folds", "0")
+        assert message.startswith("The disk is full: ")
+        assert "last.safetensors" in message
+        assert not list(disk.rglob("*.part"))
+        assert not list(disk.rglob("*.safetensors"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from packs import flip, hundred_images, pack_all
+from packs import flip, four_images, hundred_images, pack_all
 from toys import HEIGHT, WIDTH, coloured_png, competition, protocol, write_files
 
 from kit.data.samples import Samples, build_samples
@@ -19,12 +19,10 @@ from kit.store.decode import central_square, read_image, reduced
 from kit.store.pack import pack_files, pack_images
 from kit.store.store import StoreSettings, checksum, open_pack
 
-NAMES = ["red/1", "red/2", "blue/3", "blue/4"]
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write_files(tmp_path / "data", {f"{n}.png": coloured_png(n.split("/")[0], int(n[-1])) for n in NAMES})
+    return four_images(tmp_path / "data")
 
 
 def samples_of(data: Path):

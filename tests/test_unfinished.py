@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from packs import contents, hundred_images, pack_all
+from packs import NAMES, contents, four_images, hundred_images, pack_all
 from toys import coloured_png, write_files
 
 from kit.errors import DataError, StorageError
@@ -16,12 +16,10 @@ from kit.store import growing, pack, unfinished
 from kit.store.decode import read_image
 from kit.store.pack import pack_files
 
-NAMES = ["red/1", "red/2", "blue/3", "blue/4"]
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write_files(tmp_path / "data", {f"{n}.png": coloured_png(n.split("/")[0], int(n[-1])) for n in NAMES})
+    return four_images(tmp_path / "data")
 
 
 @pytest.fixture

@@ -38,6 +38,12 @@ Layout = Literal["ragged", "square"]
 Storage = Literal["raw", "jpeg"]
 
 
+def _file_name(layout: Layout, storage: Storage) -> str:
+    if storage == "jpeg":
+        return "images.jpeg"
+    return "pixels.npy" if layout == "square" else "pixels.u8"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoreSettings:
     """What decides the bytes of a store, beside the images."""
@@ -50,9 +56,7 @@ class StoreSettings:
     @property
     def file_name(self) -> str:
         """The name of the file that holds the images."""
-        if self.storage == "jpeg":
-            return "images.jpeg"
-        return "pixels.npy" if self.layout == "square" else "pixels.u8"
+        return _file_name(self.layout, self.storage)
 
     def header(self, num_images: int) -> bytes:
         """Return what that file begins with: where all images have one shape, a .npy file's header, a page long."""
@@ -103,8 +107,8 @@ class Pack:
             memory: bytes of this machine; nothing is done for a pack that takes more than SHARE_AHEAD of it.
         """
         if self.pixels.size <= SHARE_AHEAD * memory:
-            name = StoreSettings(store_size=0, layout=self.layout, storage=self.storage).file_name
-            thread = threading.Thread(target=_bring_to_memory, args=(self.folder / name,), daemon=True, name=READ_AHEAD)
+            path = self.folder / _file_name(self.layout, self.storage)
+            thread = threading.Thread(target=_bring_to_memory, args=(path,), daemon=True, name=READ_AHEAD)
             with suppress(RuntimeError):  # no further thread may be had
                 thread.start()
 
